@@ -1,0 +1,8 @@
+#define EXPORT __attribute__((visibility("default")))
+
+/* Changes with every signature or struct; idse.native checks it at load. */
+EXPORT int idse_kernels_abi(void);
+EXPORT int idse_kernels_abi(void)
+{
+    return 1;
+}

@@ -1,0 +1,25 @@
+"""idse: codecs for machines. Spends the bits of plain H.264 on what a vision network looks at.
+
+``import idse`` and every codec work without torch; the names below that need it are imported when
+they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "FeatureExtractor": "idse.vision",
+    "load_model": "idse.vision",
+}
+
+__all__ = ["FeatureExtractor", "__version__", "load_model"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'idse' has no attribute {name!r}")

@@ -1,0 +1,56 @@
+"""The command line: one file per command, each with ``add_parser`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import pkgutil
+import sys
+from typing import TYPE_CHECKING
+
+from idse import __version__
+from idse.errors import IdseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``idse`` with every command's own parser attached."""
+    parser = argparse.ArgumentParser(
+        prog="idse",
+        description="Steer libx264 by what a vision network looks at. The output is plain H.264.",
+        epilog="Try: idse demo",
+    )
+    parser.add_argument("--version", action="version", version=f"idse {__version__}")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="more log lines")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"idse.cli.{module.name}").add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (0, 2 for an error, 130 for Ctrl-C)."""
+    args = build_parser().parse_args(argv)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
+    logging.basicConfig(level=level, format="idse: %(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        code: int = args.run(args)
+    except IdseError as error:
+        print(f"idse {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"idse {args.command}: interrupted, nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away: say nothing, and keep the interpreter from trying.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    return code

@@ -1,0 +1,1 @@
+"""Codecs: arrays in, packets or bytes out. They know no network and import no torch."""

@@ -1,0 +1,44 @@
+"""The exceptions of idse: one tree, whose leaves also are Python's builtins where one fits.
+
+The command line prints the message of any of them on one line and exits with code 2, so a message
+quotes the offending value and says what to do.
+"""
+
+
+class IdseError(Exception):
+    """Base of every error that idse raises on purpose."""
+
+
+class InputError(IdseError, ValueError):
+    """Something handed in cannot be used: a file, an option, an array."""
+
+
+class MapError(InputError):
+    """An importance map is damaged, not finite, or was made for another picture."""
+
+
+class OutputError(IdseError, OSError):
+    """A result cannot be written. Nothing is left under the final name."""
+
+
+class CodecError(IdseError, RuntimeError):
+    """A codec refused a setting or failed on a frame."""
+
+
+class LibraryLoadError(CodecError, OSError):
+    """No usable build of a codec library was found; the message says why, per candidate."""
+
+
+class ModelError(IdseError, RuntimeError):
+    """A network is unknown, damaged, or cannot be used as asked."""
+
+
+class MissingExtraError(IdseError, ImportError):
+    """A feature needs an optional dependency; the message names the extra that brings it."""
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """Return the error for a ``package`` that is not installed; ``extra`` brings it."""
+    return MissingExtraError(
+        f"this needs the package {package!r}, which is not installed: pip install 'idse[{extra}]'"
+    )
