@@ -137,5 +137,5 @@ class Picture:
         """CRC-32 of the luma samples, row by row: ties an importance map to its picture."""
         crc = 0
         for row in self.planes[0]:
-            crc = zlib.crc32(np.ascontiguousarray(row), crc)
+            crc = zlib.crc32(np.ascontiguousarray(row).data, crc)
         return crc
