@@ -6,11 +6,13 @@ die() {
     exit 2
 }
 
-# Usage: need_command COMMAND DEBIAN_PACKAGE
+# Usage: need_command COMMAND DEBIAN_PACKAGE...
 need_command() {
-    command -v "$1" >/dev/null 2>&1 && return 0
-    install_debian "$2"
-    command -v "$1" >/dev/null 2>&1 || die "$1 is missing: apt-get install -y $2"
+    wanted=$1
+    shift
+    command -v "$wanted" >/dev/null 2>&1 && return 0
+    install_debian "$@"
+    command -v "$wanted" >/dev/null 2>&1 || die "$wanted is missing: apt-get install -y $*"
 }
 
 # Usage: install_debian PACKAGE...   (installs as root, else names the command)
@@ -26,11 +28,17 @@ install_debian() {
 ensure_environment() {
     venv=$root/.venv
     stamp=$venv/.idse-$(echo "$1" | tr ',' '-')
-    # The common case costs one find: nothing that is compiled or resolved at install is newer.
-    if [ -f "$stamp" ] && [ -z "$(find "$root/native" "$root/pyproject.toml" \
-        "$root/tools/constraints.txt" -newer "$stamp" -print 2>/dev/null | head -n 1)" ]; then
-        return 0
-    fi
+    # The test environment holds everything that the others do.
+    fresh "$stamp" || fresh "$venv/.idse-test" || install_environment "$1"
+}
+
+# Usage: fresh STAMP   (nothing that is compiled or resolved at install is newer; costs one find)
+fresh() {
+    [ -f "$1" ] && [ -z "$(find "$root/native" "$root/pyproject.toml" \
+        "$root/tools/constraints.txt" -newer "$1" -print 2>/dev/null | head -n 1)" ]
+}
+
+install_environment() {
     need_command python3 python3
     need_command cc gcc
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
