@@ -1,0 +1,1 @@
+"""Transcoding: demux, decode, analyse, encode, mux."""
