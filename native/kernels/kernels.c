@@ -1,8 +1,7 @@
-#define EXPORT __attribute__((visibility("default")))
+#include "kernels.h"
 
 /* Changes with every signature or struct; idse.native checks it at load. */
-EXPORT int idse_kernels_abi(void);
-EXPORT int idse_kernels_abi(void)
+int idse_kernels_abi(void)
 {
-    return 1;
+    return 2;
 }

@@ -1,0 +1,48 @@
+/* Kernels over pictures: luma pyramids, block matching, macroblock statistics.
+ *
+ * Nothing here allocates or keeps state. Sizes and pointers are validated by the caller
+ * (plugin/idse/kernels.py), which is the only one. */
+#ifndef IDSE_KERNELS_H
+#define IDSE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum {
+    IDSE_MB = 16,       /* luma samples across a macroblock */
+    IDSE_FULL_PAD = 64, /* samples of border on every side of a full-size luma plane */
+    IDSE_HALF_PAD = 32, /* and of a half-size one */
+};
+
+EXPORT int idse_kernels_abi(void);
+
+/* Copies `luma` (8-bit samples, or 16-bit ones of `depth` bits) into `full`: 8 bit, extended to whole
+ * macroblocks and by IDSE_FULL_PAD by repeating its edge. `half` gets the means of 2x2 samples, with
+ * IDSE_HALF_PAD of border. Both are tight: their strides are the padded widths. */
+EXPORT void idse_kernels_luma_pyramid(const void *luma, ptrdiff_t stride, int width, int height,
+                                      int depth, int rows, int cols, uint8_t *full, uint8_t *half);
+
+/* Block matching of every macroblock of `current` in `previous` (half-size planes as above).
+ * `temporal`: the previous field's vectors, or NULL. `hints`: n_hints further candidates per
+ * macroblock. All vectors are (dx, dy) in half-size samples, int16, rows*cols*2 (hints: rows*cols*
+ * n_hints*2). */
+EXPORT void idse_kernels_motion_search(const uint8_t *current, const uint8_t *previous, int rows,
+                                       int cols, const int16_t *temporal, const int16_t *hints,
+                                       int n_hints, int16_t *vectors);
+
+/* Refines `vectors` (half-size samples in, full-size samples out) by one sample on the full-size
+ * planes. `residual`: mean absolute difference of the macroblock to its best match; `activity`: mean
+ * absolute difference to its left or upper neighbour sample, whichever is smaller. */
+EXPORT void idse_kernels_motion_refine(const uint8_t *current, const uint8_t *previous, int rows,
+                                       int cols, int16_t *vectors, float *residual,
+                                       float *activity);
+
+/* Adds to `energy` each block's sum of squared deviations from its mean as x264 rounds it. The plane
+ * is extended to rows*block_height x cols*block_width by repeating its edge. */
+EXPORT void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int width, int height,
+                                   int sample_bytes, int block_width, int block_height, int rows,
+                                   int cols, uint32_t *energy);
+
+#endif

@@ -1,0 +1,162 @@
+/* Runs every kernel at its borders under the sanitizers, on buffers of exactly the promised size. */
+#include "kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition)                                                   \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            exit(1);                                                       \
+        }                                                                  \
+    } while (0)
+
+static uint32_t state = 1;
+
+static uint32_t noise(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return state >> 24;
+}
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+    CHECK(memory);
+    return memory;
+}
+
+static size_t full_size(int rows, int cols)
+{
+    return (size_t)(rows * 16 + 2 * IDSE_FULL_PAD) * (size_t)(cols * 16 + 2 * IDSE_FULL_PAD);
+}
+
+static size_t half_size(int rows, int cols)
+{
+    return (size_t)(rows * 8 + 2 * IDSE_HALF_PAD) * (size_t)(cols * 8 + 2 * IDSE_HALF_PAD);
+}
+
+static int knot(int u, int v)
+{
+    return (int)(((uint32_t)u * 2654435761u ^ (uint32_t)v * 2246822519u) >> 24);
+}
+
+/* A texture that block matching can hold on to, random but smooth, shifted by (dx, dy). */
+static void draw(uint8_t *luma, int width, int height, int dx, int dy)
+{
+    enum { CELL = 24 };
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            const int u = x + dx + 480, v = y + dy + 480;
+            const int fx = u % CELL, fy = v % CELL, i = u / CELL, j = v / CELL;
+            const int top = knot(i, j) * (CELL - fx) + knot(i + 1, j) * fx;
+            const int bottom = knot(i, j + 1) * (CELL - fx) + knot(i + 1, j + 1) * fx;
+            luma[y * width + x] = (uint8_t)((top * (CELL - fy) + bottom * fy) / (CELL * CELL));
+        }
+}
+
+static void test_pyramid(int width, int height)
+{
+    const int rows = (height + 15) / 16, cols = (width + 15) / 16;
+    const int stride = cols * 16 + 2 * IDSE_FULL_PAD;
+    uint8_t *luma = allocate((size_t)(width * height)), *full = allocate(full_size(rows, cols));
+    uint8_t *half = allocate(half_size(rows, cols)), *deep = allocate(full_size(rows, cols));
+    uint16_t *wide = allocate(sizeof(uint16_t) * (size_t)(width * height));
+    for (int i = 0; i < width * height; i++) {
+        luma[i] = (uint8_t)noise();
+        wide[i] = (uint16_t)(luma[i] << 2 | 3);
+    }
+    idse_kernels_luma_pyramid(luma, width, width, height, 8, rows, cols, full, half);
+    CHECK(full[0] == luma[0]);
+    CHECK(full[full_size(rows, cols) - 1] == luma[width * height - 1]);
+    CHECK(full[(IDSE_FULL_PAD + height - 1) * stride + IDSE_FULL_PAD + width - 1] ==
+          luma[width * height - 1]);
+    if (width > 1 && height > 1)
+        CHECK(half[IDSE_HALF_PAD * (cols * 8 + 2 * IDSE_HALF_PAD) + IDSE_HALF_PAD] ==
+              (luma[0] + luma[1] + luma[width] + luma[width + 1] + 2) / 4);
+    idse_kernels_luma_pyramid(wide, 2 * width, width, height, 10, rows, cols, deep, half);
+    CHECK(!memcmp(full, deep, full_size(rows, cols)));
+    free(luma);
+    free(full);
+    free(half);
+    free(deep);
+    free(wide);
+}
+
+static void test_motion(int rows, int cols, int dx, int dy)
+{
+    const int width = cols * 16, height = rows * 16, count = rows * cols;
+    uint8_t *luma = allocate((size_t)(width * height));
+    uint8_t *full[2], *half[2];
+    for (int i = 0; i < 2; i++) {
+        full[i] = allocate(full_size(rows, cols));
+        half[i] = allocate(half_size(rows, cols));
+        draw(luma, width, height, i * dx, i * dy);
+        idse_kernels_luma_pyramid(luma, width, width, height, 8, rows, cols, full[i], half[i]);
+    }
+    int16_t *vectors = allocate(sizeof(int16_t) * 2 * (size_t)count);
+    int16_t *hints = allocate(sizeof(int16_t) * 2 * (size_t)count);
+    float *residual = allocate(sizeof(float) * (size_t)count);
+    float *activity = allocate(sizeof(float) * (size_t)count);
+    /* Hints far beyond any bound must be clipped, not followed. */
+    for (int i = 0; i < count; i++) {
+        hints[2 * i] = (int16_t)(i % 2 ? 32767 : -32768);
+        hints[2 * i + 1] = (int16_t)(i % 3 ? -32768 : 32767);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        idse_kernels_motion_search(half[1], half[0], rows, cols, pass ? hints : NULL, hints, 1,
+                                   vectors);
+        idse_kernels_motion_refine(full[1], full[0], rows, cols, vectors, residual, activity);
+    }
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        CHECK(residual[i] >= 0 && activity[i] >= 0);
+        found += vectors[2 * i] == dx && vectors[2 * i + 1] == dy && residual[i] == 0;
+    }
+    if (rows > 2 && cols > 2)
+        CHECK(found >= (rows - 2) * (cols - 2));
+    for (int i = 0; i < 2; i++) {
+        free(full[i]);
+        free(half[i]);
+    }
+    free(luma);
+    free(vectors);
+    free(hints);
+    free(residual);
+    free(activity);
+}
+
+static void test_energy(void)
+{
+    /* One whole block and one that is a single repeated column. */
+    uint8_t plane[16 * 17];
+    uint16_t wide[16 * 17];
+    for (int y = 0; y < 16; y++)
+        for (int x = 0; x < 17; x++) {
+            plane[y * 17 + x] = (uint8_t)(y < 8 ? 0 : 10);
+            wide[y * 17 + x] = (uint16_t)(y < 8 ? 0 : 1023);
+        }
+    uint32_t energy[2] = {1, 0};
+    idse_kernels_ac_energy(plane, 17, 17, 16, 1, 16, 16, 1, 2, energy);
+    CHECK(energy[0] == 1 + 256 * 25 && energy[1] == 256 * 25);
+    energy[0] = energy[1] = 0;
+    idse_kernels_ac_energy(wide, 34, 17, 16, 2, 16, 16, 1, 2, energy);
+    CHECK(energy[0] == 1023u * 1023u * 64 && energy[1] == energy[0]);
+}
+
+int main(void)
+{
+    CHECK(idse_kernels_abi() > 0);
+    test_pyramid(1, 1);
+    test_pyramid(17, 33);
+    test_pyramid(64, 48);
+    test_motion(1, 1, 0, 0);
+    test_motion(2, 3, 1, 0);
+    test_motion(6, 8, 0, 0);
+    test_motion(6, 8, -7, 3);
+    test_motion(8, 8, 12, -10);
+    test_energy();
+    return 0;
+}

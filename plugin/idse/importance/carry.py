@@ -1,0 +1,132 @@
+"""Importance between analyses: moved with the content, forgotten where that is uncertain.
+
+All maps here are log2 of weights relative to the segment's mean (:mod:`idse.allocation`), so 0 is
+neutral: what nobody knows anything about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from idse.errors import InputError
+from idse.picture import MACROBLOCK
+
+if TYPE_CHECKING:
+    from idse.importance.motion import FloatMap, MotionField
+
+
+def carry(log_weight: FloatMap, field: MotionField, *, fade: float = 0.5) -> FloatMap:
+    """Move a map along the motion of one picture.
+
+    Each macroblock takes the bilinear interpolation of the map at the place that its content comes
+    from, times ``1 - fade * (1 - reliability)``.
+
+    Parameters
+    ----------
+    log_weight
+        float32 ``(rows, cols)``: map of the previous picture, 0 is neutral.
+    field
+        Motion of the picture that the result is for.
+    fade
+        Share of the way to neutral that a macroblock with reliability 0 goes in one picture, in
+        [0, 1]. Noise makes matches unreliable for a picture now and then; a map that survives one
+        bad match but not five rides over that.
+
+    Returns
+    -------
+    float32 ``(rows, cols)``; all 0 after a scene cut.
+
+    Raises
+    ------
+    InputError
+        The map has another shape than the field.
+    """
+    if log_weight.shape != field.reliability.shape:
+        raise InputError(
+            f"map of {log_weight.shape} macroblocks cannot be carried by motion of "
+            f"{field.reliability.shape}"
+        )
+    if field.scene_cut:
+        return np.zeros_like(log_weight)
+    rows, cols = log_weight.shape
+    y = np.arange(rows, dtype=np.float32)[:, None] + field.vectors[..., 1] / MACROBLOCK
+    x = np.arange(cols, dtype=np.float32)[None, :] + field.vectors[..., 0] / MACROBLOCK
+    y = np.clip(y, 0, rows - 1)
+    x = np.clip(x, 0, cols - 1)
+    top, left = y.astype(np.intp), x.astype(np.intp)
+    bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, cols - 1)
+    fy, fx = y - top, x - left
+    upper = log_weight[top, left] * (1 - fx) + log_weight[top, right] * fx
+    lower = log_weight[bottom, left] * (1 - fx) + log_weight[bottom, right] * fx
+    moved = upper * (1 - fy) + lower * fy
+    return np.asarray(moved * (1 - fade * (1 - field.reliability)), np.float32)
+
+
+class ImportanceTrack:
+    """The running map of a video: carried by motion, corrected by every analysis.
+
+    A sketch with few rows is a noisy estimate of the weights, so the estimates of successive
+    analyses are averaged along the motion: each macroblock keeps how much evidence its carried
+    value holds (in analyses, fading like the value itself), and a fresh value is averaged in with
+    weight ``1 / (1 + evidence)``.
+
+    Parameters
+    ----------
+    fade
+        See :func:`carry`.
+    max_evidence
+        Bound of the evidence: an analysis always counts at least ``1 / (1 + max_evidence)``, since
+        what matters in a scene changes also where nothing moves.
+    """
+
+    def __init__(self, *, fade: float = 0.5, max_evidence: float = 1.0) -> None:
+        if not 0 <= fade <= 1:
+            raise InputError(f"fade {fade!r} must be in 0 to 1")
+        if max_evidence < 0:
+            raise InputError(f"evidence bound {max_evidence!r} must not be negative")
+        self._fade = fade
+        self._max_evidence = max_evidence
+        self._log_weight: FloatMap | None = None
+        self._evidence: FloatMap | None = None
+
+    def advance(self, field: MotionField | None, fresh: FloatMap | None) -> FloatMap | None:
+        """Return the next picture's map.
+
+        Parameters
+        ----------
+        field
+            Its motion; None where there is no previous picture (the track starts anew).
+        fresh
+            float32 ``(rows, cols)``: its log-weights where it was analysed.
+
+        Returns
+        -------
+        float32 ``(rows, cols)``, or None as long as nothing was analysed since the start or a cut.
+
+        Raises
+        ------
+        InputError
+            Shapes differ.
+        """
+        if field is None or field.scene_cut:
+            self._log_weight = self._evidence = None
+        elif self._log_weight is not None and self._evidence is not None:
+            self._log_weight = carry(self._log_weight, field, fade=self._fade)
+            self._evidence = carry(self._evidence, field, fade=self._fade)
+        if fresh is None:
+            return self._log_weight
+        if self._log_weight is None or self._evidence is None:
+            self._log_weight = fresh.astype(np.float32)
+            self._evidence = np.ones_like(self._log_weight)
+        else:
+            if fresh.shape != self._log_weight.shape:
+                raise InputError(
+                    f"map of {fresh.shape} macroblocks for a track of {self._log_weight.shape}"
+                )
+            evidence = np.minimum(self._evidence, np.float32(self._max_evidence))
+            share = 1 / (1 + evidence)
+            self._log_weight = self._log_weight + share * (fresh - self._log_weight)
+            self._evidence = evidence + 1
+        return self._log_weight

@@ -1,0 +1,232 @@
+"""The C kernels over pictures (``native/kernels``): luma pyramids, block matching, AC energy.
+
+Everything is checked here before C sees a pointer. The kernels keep no state and allocate nothing,
+so they may be called from several threads, each with its own arrays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from idse import native
+from idse.errors import InputError
+from idse.picture import MACROBLOCK
+
+if TYPE_CHECKING:
+    from idse.picture import Picture, Plane
+
+_ABI = 2
+_FULL_PAD = 64
+_HALF_PAD = 32
+# x264 holds picture sides in 16 bits of macroblock arithmetic; vectors here are int16 as well.
+_MAX_SIDE = 16384
+
+Vectors = npt.NDArray[np.int16]
+_pointer = ctypes.c_void_p
+_int = ctypes.c_int
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = native.load("idse_kernels", _ABI)
+    signatures: dict[str, list[Any]] = {
+        # luma, stride, width, height, depth, rows, cols, full, half
+        "luma_pyramid": [_pointer, ctypes.c_ssize_t, *[_int] * 5, _pointer, _pointer],
+        # current, previous, rows, cols, temporal, hints, n_hints, vectors
+        "motion_search": [_pointer, _pointer, _int, _int, _pointer, _pointer, _int, _pointer],
+        # current, previous, rows, cols, vectors, residual, activity
+        "motion_refine": [_pointer, _pointer, _int, _int, _pointer, _pointer, _pointer],
+        # plane, stride, width, height, sample_bytes, block_width, block_height, rows, cols, energy
+        "ac_energy": [_pointer, ctypes.c_ssize_t, *[_int] * 7, _pointer],
+    }
+    for name, arguments in signatures.items():
+        function = getattr(library, f"idse_kernels_{name}")
+        function.argtypes = arguments
+        function.restype = None
+    return library
+
+
+def _checked_plane(plane: Plane) -> Plane:
+    """Return ``plane`` as something C can walk: 2-D, 8 or 16 bit, columns contiguous."""
+    if plane.ndim != 2 or plane.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"plane is {plane.dtype} {plane.shape}, expected 2-D uint8 or uint16")
+    if not (0 < plane.shape[0] <= _MAX_SIDE and 0 < plane.shape[1] <= _MAX_SIDE):
+        raise InputError(f"plane of {plane.shape} samples: sides must be 1 to {_MAX_SIDE}")
+    if plane.strides[1] != plane.itemsize:
+        plane = np.ascontiguousarray(plane)
+    return plane
+
+
+@dataclass(frozen=True, eq=False)
+class LumaPyramid:
+    """8-bit luma of one picture at full and half size, whole macroblocks with a border.
+
+    Attributes
+    ----------
+    mb_shape
+        Macroblock rows and columns.
+    full, half
+        uint8, ``(16 rows + 128, 16 cols + 128)`` and ``(8 rows + 64, 8 cols + 64)``. 10-bit samples
+        are shifted down to 8 bit.
+    """
+
+    mb_shape: tuple[int, int]
+    full: npt.NDArray[np.uint8]
+    half: npt.NDArray[np.uint8]
+
+
+def luma_pyramid(picture: Picture) -> LumaPyramid:
+    """Return the luma of ``picture`` in the form that :func:`motion_search` takes.
+
+    Raises
+    ------
+    InputError
+        The picture is too large.
+    """
+    rows, cols = picture.format.mb_shape
+    luma = _checked_plane(picture.planes[0])
+    full = np.empty(
+        (rows * MACROBLOCK + 2 * _FULL_PAD, cols * MACROBLOCK + 2 * _FULL_PAD), np.uint8
+    )
+    half = np.empty((rows * 8 + 2 * _HALF_PAD, cols * 8 + 2 * _HALF_PAD), np.uint8)
+    _library().idse_kernels_luma_pyramid(
+        luma.ctypes.data,
+        luma.strides[0],
+        luma.shape[1],
+        luma.shape[0],
+        picture.format.bit_depth,
+        rows,
+        cols,
+        full.ctypes.data,
+        half.ctypes.data,
+    )
+    return LumaPyramid((rows, cols), full, half)
+
+
+def _checked_vectors(vectors: Vectors, shape: tuple[int, ...], what: str) -> Vectors:
+    if vectors.shape != shape or vectors.dtype != np.int16:
+        raise InputError(f"{what} are {vectors.dtype} {vectors.shape}, expected int16 {shape}")
+    return np.ascontiguousarray(vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMatch:
+    """Where each macroblock's content was in the previous picture.
+
+    Attributes
+    ----------
+    search
+        int16 ``(rows, cols, 2)``: dx, dy in half-size samples, the next search's predictors.
+    vectors
+        int16 ``(rows, cols, 2)``: dx, dy in luma samples.
+    residual
+        float32 ``(rows, cols)``: mean absolute difference to the match per luma sample, 8-bit code
+        values.
+    activity
+        float32 ``(rows, cols)``: mean absolute difference of a sample to its left or upper
+        neighbour, whichever is smaller: what intra prediction at its simplest leaves.
+    """
+
+    search: Vectors
+    vectors: Vectors
+    residual: npt.NDArray[np.float32]
+    activity: npt.NDArray[np.float32]
+
+
+def motion_search(
+    current: LumaPyramid,
+    previous: LumaPyramid,
+    *,
+    temporal: Vectors | None = None,
+    hints: Vectors | None = None,
+) -> BlockMatch:
+    """Match every macroblock of ``current`` in ``previous``.
+
+    Candidates are standing still, the neighbours' vectors, ``temporal`` and ``hints``; the best is
+    refined at half size and then by one sample at full size.
+
+    Parameters
+    ----------
+    current, previous
+        Pyramids of equal size.
+    temporal
+        ``search`` of the previous picture's match.
+    hints
+        int16 ``(rows, cols, n, 2)``: further candidates, in half-size samples.
+
+    Raises
+    ------
+    InputError
+        Sizes or types do not fit.
+    """
+    rows, cols = current.mb_shape
+    if previous.mb_shape != current.mb_shape:
+        raise InputError(
+            f"pictures of {current.mb_shape} and {previous.mb_shape} macroblocks cannot be matched"
+        )
+    if temporal is not None:
+        temporal = _checked_vectors(temporal, (rows, cols, 2), "temporal vectors")
+    n_hints = 0
+    if hints is not None:
+        n_hints = hints.shape[2] if hints.ndim == 4 else 0
+        hints = _checked_vectors(hints, (rows, cols, n_hints, 2), "hint vectors")
+    search = np.empty((rows, cols, 2), np.int16)
+    library = _library()
+    library.idse_kernels_motion_search(
+        current.half.ctypes.data,
+        previous.half.ctypes.data,
+        rows,
+        cols,
+        None if temporal is None else temporal.ctypes.data,
+        None if hints is None else hints.ctypes.data,
+        n_hints,
+        search.ctypes.data,
+    )
+    vectors = search.copy()
+    residual = np.empty((rows, cols), np.float32)
+    activity = np.empty((rows, cols), np.float32)
+    library.idse_kernels_motion_refine(
+        current.full.ctypes.data,
+        previous.full.ctypes.data,
+        rows,
+        cols,
+        vectors.ctypes.data,
+        residual.ctypes.data,
+        activity.ctypes.data,
+    )
+    return BlockMatch(search, vectors, residual, activity)
+
+
+def ac_energy(picture: Picture) -> npt.NDArray[np.uint32]:
+    """Return each macroblock's AC energy as x264's adaptive quantisation computes it.
+
+    Returns
+    -------
+    uint32 ``(mb_rows, mb_cols)``: the sum over the three planes of the block's squared deviations
+    from its mean, in squared code values of the picture's own depth (x264 ``ac_energy_mb``,
+    progressive pictures).
+    """
+    rows, cols = picture.format.mb_shape
+    sx, sy = picture.format.subsampling
+    energy = np.zeros((rows, cols), np.uint32)
+    for plane, shift_x, shift_y in zip(picture.planes, (0, sx, sx), (0, sy, sy), strict=True):
+        samples = _checked_plane(plane)
+        _library().idse_kernels_ac_energy(
+            samples.ctypes.data,
+            samples.strides[0],
+            samples.shape[1],
+            samples.shape[0],
+            samples.itemsize,
+            MACROBLOCK >> shift_x,
+            MACROBLOCK >> shift_y,
+            rows,
+            cols,
+            energy.ctypes.data,
+        )
+    return energy
