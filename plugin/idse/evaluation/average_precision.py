@@ -15,102 +15,68 @@ import numpy as np
 import numpy.typing as npt
 
 from idse.errors import InputError
+from idse.vision.heads import Detections, iou_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IOU_THRESHOLDS = np.arange(50, 100, 5) / 100
+# float32 like the overlaps, so that one of exactly 0.95 reaches its threshold.
+IOU_THRESHOLDS = (np.arange(50, 100, 5) / 100).astype(np.float32)
+PSEUDO_LABEL_SCORE = 0.25
 MAX_DETECTIONS = 100
 _RECALL_STEPS = 100  # 101 points: 0, 0.01, ..., 1
 _ROWS_AT_ONCE = 64  # of the resamples: bounds memory on long videos
 
 
-@dataclass(frozen=True, kw_only=True)
-class Boxes:
-    """The boxes of one picture.
-
-    Attributes
-    ----------
-    corners
-        float ``(n, 4)``: left, top, right, bottom, any unit that the compared sets share.
-    labels
-        int ``(n,)``: class of each.
-    scores
-        float ``(n,)``: confidence; true labels have 1.
-    """
-
-    corners: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    scores: npt.NDArray[Any]
-
-    def __post_init__(self) -> None:
-        n = len(self.labels)
-        if self.corners.shape != (n, 4) or self.labels.shape != (n,) or self.scores.shape != (n,):
-            raise InputError(
-                f"boxes have corners {self.corners.shape}, labels {self.labels.shape} and scores "
-                f"{self.scores.shape}: (n, 4), (n,) and (n,) expected"
-            )
-
-    def confident(self, score: float) -> Boxes:
-        """Return the boxes that score at least ``score``: pseudo-labels are those at 0.25."""
-        keep = self.scores >= score
-        return Boxes(corners=self.corners[keep], labels=self.labels[keep], scores=self.scores[keep])
+def confident(found: Detections, score: float = PSEUDO_LABEL_SCORE) -> Detections:
+    """Return the detections that score at least ``score``: on a source, its pseudo-labels."""
+    keep = found.scores >= score
+    return Detections(found.boxes[keep], found.scores[keep], found.classes[keep])
 
 
-def intersection_over_union(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the IoU ``(len(a), len(b))`` of boxes given by their corners ``(n, 4)``."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - common
-    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Matches:
     """The detections of one picture, matched.
 
     Attributes
     ----------
-    truth_labels
-        int ``(m,)``: class of every true box.
-    labels, scores
+    truth
+        int64 ``(m,)``: class of every true box.
+    classes, scores
         ``(n,)``: class and confidence of every detection that counts, by falling score.
     hits
         bool ``(10, n)``: whether the detection found a true box, per ``IOU_THRESHOLDS``.
     """
 
-    truth_labels: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    scores: npt.NDArray[Any]
+    truth: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
     hits: npt.NDArray[np.bool_]
 
 
-def match(truth: Boxes, found: Boxes) -> Matches:
-    """Match the detections of one picture to its true boxes.
+def match(truth: Detections, found: Detections) -> Matches:
+    """Match the detections of one picture to its true boxes (whose scores are not looked at).
 
     By falling score, every detection takes the free true box of its class that it overlaps most,
     if that reaches the threshold. The later box wins a tie, as in cocoeval.
     """
     order = np.argsort(-found.scores, kind="stable")
-    same = found.labels[order, None] == found.labels[None, order]
+    same = found.classes[order, None] == found.classes[None, order]
     order = order[np.tril(same).sum(axis=1) <= MAX_DETECTIONS]
-    labels, scores = found.labels[order], found.scores[order]
-    overlap = intersection_over_union(found.corners[order], truth.corners)
-    overlap[labels[:, None] != truth.labels[None]] = -1.0
+    classes, scores = found.classes[order], found.scores[order]
+    overlap = iou_matrix(found.boxes[order], truth.boxes)
+    overlap[classes[:, None] != truth.classes[None]] = -1.0
     hits = np.zeros((len(IOU_THRESHOLDS), len(order)), np.bool_)
-    if len(truth.labels):
+    if len(truth):
         for row, threshold in enumerate(IOU_THRESHOLDS):
-            free = np.ones(len(truth.labels), np.bool_)
+            free = np.ones(len(truth), np.bool_)
             for i in np.flatnonzero(overlap.max(axis=1) >= threshold):
                 candidates = np.where(free, overlap[i], -1.0)
                 best = len(candidates) - 1 - int(np.argmax(candidates[::-1]))
                 if candidates[best] >= threshold:
                     hits[row, i] = True
                     free[best] = False
-    return Matches(truth_labels=truth.labels, labels=labels, scores=scores, hits=hits)
+    return Matches(truth=truth.classes, classes=classes, scores=scores, hits=hits)
 
 
 def mean_average_precision(
@@ -138,16 +104,16 @@ def mean_average_precision(
         raise InputError(f"weights {weights.shape} do not fit {len(matches)} pictures")
     if not matches:
         return np.full(len(weights), np.nan)
-    picture = np.repeat(np.arange(len(matches)), [len(m.labels) for m in matches])
-    labels = np.concatenate([m.labels for m in matches])
+    picture = np.repeat(np.arange(len(matches)), [len(m.classes) for m in matches])
+    classes = np.concatenate([m.classes for m in matches])
     hits = np.concatenate([m.hits for m in matches], axis=1)
     order = np.argsort(-np.concatenate([m.scores for m in matches]), kind="stable")
-    picture, labels, hits = picture[order], labels[order], hits[:, order]
+    picture, classes, hits = picture[order], classes[order], hits[:, order]
 
     precisions = []
-    for label in np.unique(np.concatenate([m.truth_labels for m in matches])):
-        count = np.array([np.count_nonzero(m.truth_labels == label) for m in matches])
-        chosen = labels == label
+    for index in np.unique(np.concatenate([m.truth for m in matches])):
+        count = np.array([np.count_nonzero(m.truth == index) for m in matches])
+        chosen = classes == index
         precisions.append(
             np.concatenate(
                 [
