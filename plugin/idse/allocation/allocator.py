@@ -46,7 +46,8 @@ class Allocator:
 
     In a stream, each analysed map goes through :meth:`observe` and :meth:`normalise`, and each
     picture's log-weights through :meth:`offsets`. For a set of pictures that is to be normalised as
-    a whole, observe all maps first, account all pictures, then ask for offsets without a rate.
+    a whole, observe all maps first, account all pictures, then ask for offsets without a rate;
+    :meth:`for_shape` lets pictures of several sizes be one set.
 
     Parameters
     ----------
@@ -67,6 +68,7 @@ class Allocator:
         self, policy: OffsetPolicy, mb_shape: tuple[int, int], *, crf: float | None
     ) -> None:
         self._policy = policy
+        self._crf = crf
         self._mb_shape = mb_shape
         self._high = policy.max_offset
         if policy.floor_crf is not None:
@@ -77,9 +79,18 @@ class Allocator:
                 )
             self._high = min(self._high, max(0.0, policy.floor_crf - crf))
         self._protected = self._protect()
-        self._weight_sum = 0.0
-        self._weight_count = 0.0
+        self._seen = np.zeros(2)  # running sum of weights, and how many macroblocks it is of
         self._ledger = RateLedger(policy.max_offset, self._high)
+
+    def for_shape(self, mb_shape: tuple[int, int]) -> Allocator:
+        """Return an allocator for pictures of another size that are of the same segment.
+
+        What one of the two observes or accounts counts for both.
+        """
+        other = Allocator(self._policy, mb_shape, crf=self._crf)
+        other._seen = self._seen
+        other._ledger = self._ledger
+        return other
 
     def _protect(self) -> npt.NDArray[np.bool_]:
         mask = np.zeros(self._mb_shape, bool)
@@ -115,8 +126,8 @@ class Allocator:
         if float(weight.min()) < 0:
             raise MapError(f"importance map has a negative weight {float(weight.min())!r}")
         keep = self._keep(elapsed)
-        self._weight_sum = keep * self._weight_sum + float(weight.sum(dtype=np.float64))
-        self._weight_count = keep * self._weight_count + weight.size
+        self._seen *= keep
+        self._seen += float(weight.sum(dtype=np.float64)), weight.size
 
     def normalise(self, weight: FloatMap) -> FloatMap:
         """Return log2 of a map's weights, regularised, relative to the segment's mean, smoothed.
@@ -130,7 +141,7 @@ class Allocator:
             As :meth:`observe`.
         """
         self._check(weight, "importance map")
-        mean = self._weight_sum / self._weight_count if self._weight_count else 0.0
+        mean = float(self._seen[0] / self._seen[1]) if self._seen[1] else 0.0
         if mean <= 0:
             return np.zeros(weight.shape, np.float32)
         alpha = self._policy.alpha
