@@ -1,0 +1,88 @@
+"""``idse models``: list, install and describe the built-in networks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from idse.vision.registry import ModelSpec
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Attach the command to the parser."""
+    parser = commands.add_parser("models", help="list, install and describe networks")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the built-in models and whether they are installed")
+    installing = actions.add_parser("install", help="download models into the cache, or repair")
+    installing.add_argument("names", nargs="+", metavar="NAME")
+    info = actions.add_parser("info", help="one model in full, with its layers")
+    info.add_argument("name", metavar="NAME")
+    for action in (listing, installing, info):
+        action.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from idse.vision import registry
+
+    if args.action == "info":
+        return _info(args.name, as_json=args.json)
+    if args.action == "install":
+        specs = [registry.find_model(name) for name in args.names]
+        for spec in specs:
+            registry.install(spec.name)
+    else:
+        specs = list(registry.list_models())
+    rows = [_describe(spec) for spec in specs]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _describe(spec: ModelSpec) -> dict[str, Any]:
+    from idse.vision import registry
+
+    return {
+        "name": spec.name,
+        "state": registry.check(spec.name),
+        "task": spec.task,
+        "input": f"{spec.size[0]}x{spec.size[1]}",
+        "parameters": spec.parameters,
+        "download_bytes": spec.wheel_bytes,
+        "licence": spec.licence,
+        "source": f"PyPI {spec.requirement}",
+        "description": spec.description,
+        "path": str(registry.model_dir(spec.name)),
+    }
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    columns = ("name", "state", "task", "input", "download", "licence", "source")
+    shown = [row | {"download": f"{row['download_bytes'] / 1e6:.0f} MB"} for row in rows]
+    widths = [max(len(column), *(len(row[column]) for row in shown)) for column in columns]
+    for cells in (columns, *([row[column] for column in columns] for row in shown)):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(line.rstrip())
+
+
+def _info(name: str, *, as_json: bool) -> int:
+    from idse.vision import load_model, registry
+
+    layers = load_model(name).layers  # installs the model if it is missing
+    facts = _describe(registry.find_model(name)) | {"layers": layers}
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for key, value in facts.items():
+        if key != "layers":
+            print(f"{key + ':':16}{value}")
+    print("layers (use as NAME@LAYER):")
+    for layer in layers:
+        print(f"  {layer}")
+    return 0
