@@ -1,0 +1,88 @@
+"""The kernels through ctypes against plain numpy, and what the binding refuses."""
+
+import numpy as np
+import pytest
+
+from idse import kernels
+from idse.errors import InputError
+from idse.picture import Picture, PictureFormat
+
+pytestmark = pytest.mark.fast
+
+
+def _picture(width, height, pix_fmt="yuv420p", seed=0, pad=0):
+    form = PictureFormat(width=width, height=height, pix_fmt=pix_fmt)
+    rng = np.random.default_rng(seed)
+    dtype = np.uint8 if form.bit_depth == 8 else np.uint16
+    shapes = ((height, width), form.chroma_shape, form.chroma_shape)
+    planes = tuple(
+        rng.integers(0, 1 << form.bit_depth, (h, w + pad), dtype=dtype)[:, :w] for h, w in shapes
+    )
+    return Picture(planes=planes, format=form)
+
+
+def _blocks(plane, rows, cols, height, width):
+    pad = ((0, rows * height - plane.shape[0]), (0, cols * width - plane.shape[1]))
+    plane = np.pad(plane.astype(np.int64), pad, mode="edge")
+    return plane.reshape(rows, height, cols, width).swapaxes(1, 2).reshape(rows, cols, -1)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"])
+@pytest.mark.parametrize("size", [(64, 48), (50, 34), (17, 33), (1, 1)])
+def test_ac_energy_is_the_sum_of_squared_deviations_over_all_planes(pix_fmt, size):
+    picture = _picture(*size, pix_fmt, pad=5)
+    rows, cols = picture.format.mb_shape
+    sx, sy = picture.format.subsampling
+    expected = np.zeros((rows, cols), np.int64)
+    for plane, x, y in zip(picture.planes, (0, sx, sx), (0, sy, sy), strict=True):
+        blocks = _blocks(plane, rows, cols, 16 >> y, 16 >> x)
+        # x264 truncates the square of the sum, plane by plane.
+        expected += (blocks**2).sum(-1) - blocks.sum(-1) ** 2 // blocks.shape[-1]
+    assert np.array_equal(kernels.ac_energy(picture), expected)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+def test_pyramid_extends_edges_and_halves(pix_fmt):
+    picture = _picture(50, 34, pix_fmt, pad=3)
+    pyramid = kernels.luma_pyramid(picture)
+    luma = picture.planes[0].astype(np.int64) >> (picture.format.bit_depth - 8)
+    full = np.pad(luma, ((64, 64 + 14), (64, 64 + 14)), mode="edge")
+    assert np.array_equal(pyramid.full, full)
+    inner = full[64:-64, 64:-64]
+    half = (inner[::2, ::2] + inner[1::2, ::2] + inner[::2, 1::2] + inner[1::2, 1::2] + 2) >> 2
+    assert np.array_equal(pyramid.half, np.pad(half, 32, mode="edge"))
+
+
+def test_residual_and_activity_are_what_their_vectors_say():
+    current, previous = (kernels.luma_pyramid(_picture(80, 64, seed=s)) for s in (1, 2))
+    match = kernels.motion_search(current, previous)
+    now, before = current.full.astype(int), previous.full.astype(int)
+    for row in range(4):
+        for col in range(5):
+            y, x = 64 + 16 * row, 64 + 16 * col
+            dx, dy = match.vectors[row, col]
+            block = now[y : y + 16, x : x + 16]
+            there = before[y + dy : y + dy + 16, x + dx : x + dx + 16]
+            assert match.residual[row, col] == np.abs(block - there).mean()
+            left = np.abs(block - now[y : y + 16, x - 1 : x + 15]).mean()
+            above = np.abs(block - now[y - 1 : y + 15, x : x + 16]).mean()
+            assert match.activity[row, col] == min(left, above)
+
+
+def test_hints_out_of_reach_stay_inside_the_plane():
+    pyramid = kernels.luma_pyramid(_picture(40, 40))
+    hints = np.full((3, 3, 2, 2), 32767, np.int16)
+    hints[:, :, 1] = -32768
+    match = kernels.motion_search(pyramid, pyramid, hints=hints, temporal=hints[:, :, 0])
+    assert (match.vectors == 0).all()
+    assert (match.residual == 0).all()
+
+
+def test_refuses_arrays_that_do_not_fit():
+    small, large = (kernels.luma_pyramid(_picture(n, n)) for n in (32, 48))
+    with pytest.raises(InputError, match=r"\(3, 3\) and \(2, 2\)"):
+        kernels.motion_search(large, small)
+    with pytest.raises(InputError, match=r"temporal vectors are float32 \(2, 2, 2\)"):
+        kernels.motion_search(small, small, temporal=np.zeros((2, 2, 2), np.float32))
+    with pytest.raises(InputError, match=r"hint vectors are int16 \(2, 3, 1, 2\)"):
+        kernels.motion_search(small, small, hints=np.zeros((2, 3, 1, 2), np.int16))
