@@ -68,7 +68,9 @@ def _tensor(plane: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(dtype)
 
 
-def _axes(fmt: PictureFormat, geometry: Geometry) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]]:
+def plane_axes(
+    fmt: PictureFormat, geometry: Geometry
+) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]]:
     """Return the (row, column) axes of luma and of chroma.
 
     Subsampled chroma is taken to lie beside the left luma sample and midway between lines:
@@ -104,7 +106,7 @@ def shrink(y: Tensor, cb: Tensor, cr: Tensor, fmt: PictureFormat, geometry: Geom
     for name, plane, shape in zip(("Y", "Cb", "Cr"), (y, cb, cr), shapes, strict=True):
         if plane.shape[1:] != (1, *shape):
             raise InputError(f"plane {name} is {tuple(plane.shape)}, expected (n, 1, {shape})")
-    luma, chroma = _axes(fmt, geometry)
+    luma, chroma = plane_axes(fmt, geometry)
     return torch.cat([resize(y, *luma), resize(cb, *chroma), resize(cr, *chroma)], dim=1)
 
 
@@ -123,7 +125,7 @@ def shrink_transposed(
     Gradients with respect to Y, Cb, Cr: ``(n, 1, height, width)`` and twice
     ``(n, 1, *fmt.chroma_shape)``.
     """
-    luma, chroma = _axes(fmt, geometry)
+    luma, chroma = plane_axes(fmt, geometry)
     return (
         resize_transposed(g[:, 0:1], *luma),
         resize_transposed(g[:, 1:2], *chroma),
