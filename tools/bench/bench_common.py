@@ -1,0 +1,81 @@
+"""What the benchmarks share: where data and results are, the machine, and running programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def data(relative: str) -> Path:
+    """Return a file or folder of the benchmark data, or say what is missing."""
+    path = DATA / relative
+    if not path.exists():
+        sys.exit(f"benchmark data {path} is missing")
+    return path
+
+
+def command_line() -> str:
+    """Return how this benchmark was called, from the repository's root."""
+    return shlex.join(["python", f"tools/bench/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def machine() -> dict[str, str | int | float]:
+    """Return what timings depend on: processor, cores, other load, versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    ffmpeg = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True)
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": os.getloadavg()[0],
+        "ffmpeg": ffmpeg.stdout.split()[2],
+        "python": platform.python_version(),
+    }
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a program took: seconds of wall and processor time, peak resident bytes."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+def run(command: list[str | Path]) -> Usage:
+    """Run a program to its end; leave the benchmark with its messages where it fails."""
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        messages = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{shlex.join(map(str, command))} failed:\n{messages}")
+    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def need(program: str) -> None:
+    """Leave with a message where a program is not installed."""
+    if shutil.which(program) is None:
+        sys.exit(f"{program} is needed and was not found on PATH")
