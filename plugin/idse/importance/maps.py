@@ -106,9 +106,10 @@ class ImportanceMap:
         bad = ~((self.energy >= 0) & (self.energy < np.inf))
         if bad.any():
             plane, row, column = (int(i) for i in np.argwhere(bad)[0])
+            bad_value = self.energy[plane, row, column]
             raise MapError(
                 f"energy of frame {self.frame_index} at plane {plane}, macroblock row {row}, "
-                f"column {column} is {self.energy[plane, row, column]}; it must be finite and not negative"
+                f"column {column} is {bad_value}; it must be finite and not negative"
             )
 
     @classmethod

@@ -1,0 +1,191 @@
+"""From decoded pictures to importance maps, by one network or several."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from idse.errors import InputError, ModelError
+from idse.importance.energy import macroblock_energy
+from idse.importance.maps import ImportanceMap, MapMetadata
+from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
+from idse.vision import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from idse.picture import Picture
+    from idse.vision import FeatureExtractor
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+def load_networks(specs: Sequence[str]) -> list[tuple[FeatureExtractor, float]]:
+    """Load networks named as on the command line: ``MODEL`` or ``MODEL=WEIGHT``.
+
+    Raises
+    ------
+    ModelError
+        A model is unknown or cannot be loaded.
+    InputError
+        A weight that is not a number above 0.
+    """
+    networks = []
+    for spec in specs:
+        name, separator, weight = spec.rpartition("=")
+        if not separator:
+            name, weight = spec, "1"
+        try:
+            value = float(weight)
+        except ValueError:
+            raise InputError(f"weight {weight!r} in {spec!r} is not a number") from None
+        networks.append((load_model(name), _checked_weight(name, value)))
+    return networks
+
+
+def _checked_weight(name: str, weight: float) -> float:
+    if not (math.isfinite(weight) and weight > 0):
+        raise InputError(f"weight {weight} of {name} must be above 0")
+    return weight
+
+
+class Analyser:
+    """Computes importance maps.
+
+    Parameters
+    ----------
+    networks
+        Networks and their weights, finite and above 0. With several, a network's energy is
+        divided by its mean over the frames analysed so far (this one and those with a lower
+        index), and the quotients are averaged with these weights: features of different networks
+        have different units, and a weight says how much a network's *typical* importance counts
+        beside the others'. Frames should then come in order. The energy of a single network is
+        left as it is, whatever its weight.
+    n_s
+        Rows of the sketch per network, >= 1.
+    seed
+        From 0 on. The signs of a frame depend on ``(seed, frame index, position of the network)``
+        only.
+    dtype
+        What the networks run in: ``"float32"``, ``"float64"``, or ``"bfloat16"``, which is 1.7
+        times as fast as float32 on CPUs with AVX512-BF16 and changes a macroblock's energy by
+        about 9 % (median, yolov4-tiny at 416); other CPUs may gain nothing.
+
+    Raises
+    ------
+    InputError
+        No network, or a value outside its range.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[tuple[FeatureExtractor, float]],
+        *,
+        n_s: int = 8,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        if not networks:
+            raise InputError("importance needs at least one network, got none")
+        if n_s < 1:
+            raise InputError(f"n_s {n_s} must be at least 1")
+        if seed < 0:
+            raise InputError(f"seed {seed} must not be negative")
+        if dtype not in DTYPES:
+            raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+        self.n_s = n_s
+        self.seed = seed
+        self.dtype = dtype
+        self._settings = SketchSettings(n_s=n_s, seed=seed, dtype=DTYPES[dtype])
+        self._weights = [_checked_weight(network.name, w) for network, w in networks]
+        self._networks = [_cast(network, DTYPES[dtype]) for network, _ in networks]
+        # Frame index -> each network's ||J_s||_F^2, for the running mean.
+        self._totals: dict[int, list[float]] = {}
+
+    @property
+    def metadata(self) -> MapMetadata:
+        """What a map file says about how its maps were made."""
+        names = [network.name for network in self._networks]
+        if len(names) > 1:
+            names = [f"{n}={w:g}" for n, w in zip(names, self._weights, strict=True)]
+        return MapMetadata(model=" ".join(names), n_s=self.n_s, seed=self.seed, dtype=self.dtype)
+
+    def analyse(self, picture: Picture) -> ImportanceMap:
+        """Compute the importance of every macroblock of a picture.
+
+        The same energies as ``sketch(picture).block_energy()`` without ever holding the Jacobian
+        at the picture's resolution.
+
+        Raises
+        ------
+        ModelError
+            A network fails on this picture, or is not finite there.
+        """
+        energies = [self._energy(picture, g, k) for k, g in enumerate(self._gradients(picture))]
+        scales = self._scales(picture, energies)
+        energy = sum(e * s for e, s in zip(energies, scales, strict=True))
+        return ImportanceMap.of(picture, np.asarray(energy, np.float32))
+
+    def sketch(self, picture: Picture) -> SketchedJacobian:
+        """Compute J_s with respect to every sample: ``n_s`` rows per network.
+
+        Memory: ``4 * n_s`` bytes per sample and network (8 in float64).
+
+        Raises
+        ------
+        ModelError
+            As `analyse`.
+        """
+        gradients = self._gradients(picture)
+        energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
+        scales = self._scales(picture, energies)
+        parts = [
+            network.shrink_transposed(g * math.sqrt(scale), picture.format)
+            for network, g, scale in zip(self._networks, gradients, scales, strict=True)
+        ]
+        y, cb, cr = (torch.cat(planes)[:, 0].cpu().numpy() for planes in zip(*parts, strict=True))
+        return SketchedJacobian(y=y, cb=cb, cr=cr, format=picture.format)
+
+    def _gradients(self, picture: Picture) -> list[Tensor]:
+        return [
+            sketch_gradients(network, picture, self._settings, stream=k)
+            for k, network in enumerate(self._networks)
+        ]
+
+    def _energy(self, picture: Picture, gradients: Tensor, k: int) -> Tensor:
+        geometry = self._networks[k].geometry(picture.format)
+        energy = macroblock_energy(gradients, picture.format, geometry).cpu().double()
+        # Squares of finite float32 gradients may overflow, and must in the map's float32, too.
+        if not bool((energy < torch.finfo(torch.float32).max).all()):
+            name = self._networks[k].name
+            raise ModelError(f"{name} on frame {picture.index} has gradients too large to square")
+        return energy
+
+    def _scales(self, picture: Picture, energies: list[Tensor]) -> list[float]:
+        """Return the factor of each network's energy."""
+        if len(energies) == 1:
+            return [1.0]
+        self._totals[picture.index] = [float(energy.sum()) for energy in energies]
+        seen = [totals for index, totals in self._totals.items() if index <= picture.index]
+        samples = picture.format.width * picture.format.height
+        means = [sum(column) / len(seen) / samples for column in zip(*seen, strict=True)]
+        shares = [weight / sum(self._weights) for weight in self._weights]
+        # A network that has been blind so far has nothing to say.
+        return [s / mean if mean > 0 else 0.0 for s, mean in zip(shares, means, strict=True)]
+
+
+def _cast(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:
+    """Return the network in another type; the caller's own is left alone."""
+    tensors = chain(network.module.parameters(), network.module.buffers())
+    if all(tensor.dtype == dtype for tensor in tensors if tensor.is_floating_point()):
+        return network
+    other = copy.copy(network)
+    other.module = copy.deepcopy(network.module).to(dtype)
+    return other
