@@ -1,0 +1,118 @@
+"""Macroblocks of a file: demultiplexing, and from decoding to presentation order."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from idse.codecs.h264.parser import FrameMacroblocks, ParsedPicture, Parser
+from idse.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    import av
+
+# No frame is decoded more than this many frames before its presentation: ITU-T H.264, A.3.1 limits
+# the decoded picture buffer to 16 frames.
+_MAX_REORDER = 16
+
+# Tags of pictures without a time, and of pictures that an edit list hides. Times are far from both.
+_NO_PTS = -(1 << 63)
+_HIDDEN = _NO_PTS + 1
+
+
+def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]:
+    """Read QP, skips and bits of every macroblock of an H.264 file, without decoding pictures.
+
+    Every slice is parsed to its last bit (ITU-T H.264, 7.3.4 and 7.3.5): QPs are exact, and
+    macroblocks that carry mb_qp_delta are told apart from those that inherit their QP. Memory does
+    not grow with the length of the file.
+
+    Parameters
+    ----------
+    path
+        Anything FFmpeg can open that holds H.264: mp4, mkv, ts, raw Annex B... The first video
+        stream is read.
+
+    Yields
+    ------
+    FrameMacroblocks
+        In presentation order, the frames that a player shows (those that an edit list hides are
+        left out).
+
+    Raises
+    ------
+    InputError
+        The file cannot be opened, holds no H.264 video or no frames, is damaged or cut off, or uses
+        SP/SI slices, data partitioning, slice groups or separate colour planes.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} has no video stream")
+            stream = container.streams.video[0]
+            codec = stream.codec_context.name
+            if codec != "h264":
+                raise InputError(f"{path} holds {codec} video, not H.264: nothing to read back")
+            count = 0
+            for frame in _presented(_parse(stream)):
+                count += 1
+                yield frame
+    except av.FFmpegError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+    if count == 0:
+        raise InputError(f"{path} has no video frames")
+
+
+def _parse(stream: av.VideoStream) -> Iterator[ParsedPicture]:
+    """Yield the pictures of a stream in decoding order."""
+    parser = Parser()
+    header = stream.codec_context.extradata or b""
+    length_size = 0
+    if header[:1] == b"\x01":
+        length_size = (header[4] & 3) + 1 if len(header) > 4 else 4
+        for unit in _parameter_sets(header):
+            yield from parser.feed(unit, length_size=2, tag=_HIDDEN)
+    elif header:
+        yield from parser.feed(header, length_size=0, tag=_HIDDEN)
+    for packet in stream.container.demux(stream):
+        tag = _HIDDEN if packet.is_discard else _NO_PTS if packet.pts is None else packet.pts
+        yield from parser.feed(bytes(packet), length_size=length_size, tag=tag)
+    yield from parser.flush()
+
+
+def _parameter_sets(header: bytes) -> Iterator[bytes]:
+    """Yield the parameter sets of an avcC box (ISO/IEC 14496-15, 5.3.3.1), lengths included."""
+    position = 5
+    for mask in (31, 255):
+        if position >= len(header):
+            return
+        count = header[position] & mask
+        position += 1
+        for _ in range(count):
+            end = position + 2 + int.from_bytes(header[position : position + 2], "big")
+            yield header[position:end]
+            position = end
+
+
+def _presented(pictures: Iterator[ParsedPicture]) -> Iterator[FrameMacroblocks]:
+    """Bring pictures from decoding to output order, which is the order of their counts."""
+    waiting: list[tuple[int, int, ParsedPicture]] = []
+    for index, picture in enumerate(pictures):
+        heapq.heappush(waiting, (picture.order, index, picture))
+        if len(waiting) > _MAX_REORDER:
+            yield from _shown(heapq.heappop(waiting)[2])
+    while waiting:
+        yield from _shown(heapq.heappop(waiting)[2])
+
+
+def _shown(picture: ParsedPicture) -> Iterator[FrameMacroblocks]:
+    if picture.tag != _HIDDEN:
+        yield replace(picture.frame, pts=None if picture.tag == _NO_PTS else picture.tag)
