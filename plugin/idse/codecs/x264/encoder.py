@@ -6,7 +6,7 @@ import ctypes
 import logging
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +14,7 @@ from idse.codecs.x264 import _raw, steering, stream
 from idse.codecs.x264.inputs import checked_offsets, checked_planes, pad_plane
 from idse.codecs.x264.library import X264Library, load_library
 from idse.codecs.x264.log import LogSink
+from idse.codecs.x264.memory import zeroed_allocations
 from idse.codecs.x264.params import (
     Parameters,
     Params,
@@ -28,12 +29,17 @@ from idse.picture import MACROBLOCK, PictureFormat, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
 
 logger = logging.getLogger(__name__)
+
+# Calls after which x264 has allocated what it is going to: its pools hold the pictures in
+# flight, and some more for references and threads.
+_SETTLING_CALLS = 48
 
 _TYPE_NAMES = {number: name for name, number in _raw.PICTURE_TYPES.items()}
 
@@ -122,6 +128,7 @@ class Encoder:
         self._last_pts: int | None = None
         self._flushing = False
         self._first_packet = True
+        self._most_delayed, self._settling = 0, _SETTLING_CALLS
         params = build_params(self.library, settings)
         self.format = PictureFormat(width=width, height=height, pix_fmt=pix_fmt)
         self.coded_width: int = params.struct.i_width
@@ -148,7 +155,8 @@ class Encoder:
         """Open the handle and read back what x264 made of the parameters."""
         struct, functions = params.struct, self.library.functions
         struct.pf_log, struct.i_log_level = self._sink.function, self._sink.level
-        handle = self.library.open_function(struct)
+        with zeroed_allocations():
+            handle = self.library.open_function(struct)
         self._sink.raise_failure()
         if not handle:
             raise CodecError(
@@ -311,10 +319,9 @@ class Encoder:
     def _encode(self, picture: _raw.Picture | None) -> list[Packet]:
         nals, count = ctypes.POINTER(_raw.Nal)(), ctypes.c_int()
         out = _raw.Picture()
-        with self._exclusive():
-            size = self.library.functions.x264_encoder_encode(
-                self._open_handle(), nals, count, picture, out
-            )
+        functions = self.library.functions
+        with self._exclusive(), self._allocations():
+            size = functions.x264_encoder_encode(self._open_handle(), nals, count, picture, out)
             units = stream.nal_units(nals, count.value, size) if size > 0 else []
         self._sink.raise_failure()
         if size < 0:
@@ -349,6 +356,13 @@ class Encoder:
         if self._handle is None:
             raise CodecError("the encoder is closed")
         return self._handle
+
+    def _allocations(self) -> AbstractContextManager[None]:
+        """Give x264 zeroed memory as long as more pictures are in flight than ever before."""
+        if self.delayed > self._most_delayed:
+            self._most_delayed, self._settling = self.delayed, _SETTLING_CALLS
+        self._settling -= 1
+        return zeroed_allocations() if self._settling >= 0 else nullcontext()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
