@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import numpy.typing as npt
-from bench_judging import Images, extractor, measured
+from bench_judging import Images, Panel, extractor
 
 from idse.allocation import Allocator, OffsetPolicy, estimate_bits
 from idse.codecs.x264 import Encoder
@@ -19,6 +20,9 @@ from idse.pipeline.frames import picture
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+# One warning per image of an odd size and encode would be thousands.
+logging.getLogger("idse.codecs.x264").setLevel(logging.ERROR)
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -75,7 +79,7 @@ def decode(source: Picture, extradata: bytes, data: bytes) -> Picture:
 
 def encode_set(
     images: Images,
-    models: tuple[str, ...],
+    panel: Panel,
     options: dict[str, str],
     crf: int,
     importance: Sequence[FloatMap] | None,
@@ -97,4 +101,4 @@ def encode_set(
 
     everything = b"".join(part for stream in streams for part in stream)
     size = np.array([len(data) for _, data in streams], np.int64)
-    return size, measured(images, models, everything, decoded)
+    return size, panel.measure(images, everything, decoded)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from bench_common import ROOT
 from PIL import Image
 
 from idse.evaluation.judge import Judge
-from idse.evaluation.measure import Measurement, Reference, measure
+from idse.evaluation.measure import Measurement, Reference, Verdicts, measure
 from idse.pipeline.frames import picture
 from idse.vision import load_model
 
@@ -36,6 +38,11 @@ CACHE = Path(os.environ.get("IDSE_BENCH_CACHE", Path(tempfile.gettempdir()) / "i
 _BT601, _LIMITED = 5, 1
 
 
+def pool() -> ProcessPoolExecutor:
+    """Return two processes; torch does not survive a fork."""
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+
 def digest(*parts: bytes | str) -> str:
     """Return a hash of the parts, each told from its neighbours."""
     total = hashlib.sha256()
@@ -43,13 +50,6 @@ def digest(*parts: bytes | str) -> str:
         data = part.encode() if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "big") + data)
     return total.hexdigest()[:32]
-
-
-@cache
-def code(*folders: str) -> str:
-    """Return a hash of the sources in folders of the package: what a cached result depends on."""
-    files = (path for f in folders for path in sorted((ROOT / "plugin/idse" / f).rglob("*.py")))
-    return digest(*(path.read_bytes() for path in files))
 
 
 @dataclass(frozen=True)
@@ -111,41 +111,63 @@ def extractor(model: str) -> FeatureExtractor:
     return load_model(model)
 
 
-def _reference_stem(model: str, source: Source) -> Path:
-    key = digest(source.key, model, code("vision", "evaluation"))
-    return CACHE / "references" / f"{model}-{key}"
+def _judging_code() -> str:
+    """Return a hash of the sources that decide what a judge says."""
+    package = ROOT / "plugin/idse"
+    files = [package / "evaluation" / f"{name}.py" for name in ("judge", "measure", "metrics")]
+    files += sorted((package / "vision").rglob("*.py"))
+    return digest(*(path.read_bytes() for path in files))
 
 
-def judge_source(model: str, source: Source) -> None:
-    """Judge the sources, unless that was done before."""
-    stem = _reference_stem(model, source)
-    if not stem.with_suffix(".npz").exists():
-        Reference.write(stem, Judge(extractor(model)), source.pictures())
+@dataclass(frozen=True)
+class Panel:
+    """The networks that judge, and a hash of the code that they are run by."""
+
+    models: tuple[str, ...]
+    code: str = field(default_factory=_judging_code)
+
+    def _stem(self, model: str, source: Source) -> Path:
+        return CACHE / "references" / f"{model}-{digest(source.key, model, self.code)}"
+
+    def judge_source(self, model: str, source: Source) -> None:
+        """Judge the sources, unless that was done before."""
+        stem = self._stem(model, source)
+        if not stem.with_suffix(".npz").exists():
+            Reference.write(stem, Judge(extractor(model)), source.pictures())
+
+    def judge_sources(self, workers: ProcessPoolExecutor, source: Source) -> None:
+        """Judge the sources with all networks side by side."""
+        list(workers.map(self.judge_source, self.models, [source] * len(self.models)))
+
+    def reference(self, model: str, source: Source) -> Reference:
+        """Return what a model saw in the sources; ``judge_source`` comes first."""
+        return _reference(self._stem(model, source))
+
+    def verdicts(self, source: Source) -> dict[str, Verdicts]:
+        """Return what all models saw in the sources."""
+        return {model: self.reference(model, source).verdicts for model in self.models}
+
+    def measure(
+        self,
+        source: Source,
+        bitstream: bytes,
+        decode: Callable[[], Iterator[Picture]],
+        *,
+        ms_ssim_every: int = 1,
+    ) -> Path:
+        """Measure a bitstream, unless that was done before; return the measurement's file."""
+        key = digest(bitstream, source.key, self.code, *self.models, str(ms_ssim_every))
+        path = CACHE / "measurements" / f"{key}.npz"
+        if not path.exists():
+            judges = {m: (Judge(extractor(m)), self.reference(m, source)) for m in self.models}
+            pairs = zip(source.pictures(), decode(), strict=True)
+            measure(pairs, judges, ms_ssim_every=ms_ssim_every).write(path)
+        return path
 
 
 @cache
-def reference(model: str, source: Source) -> Reference:
-    """Return what a model saw in the sources; ``judge_source`` comes first."""
-    return Reference(_reference_stem(model, source))
-
-
-def measured(
-    source: Source,
-    models: tuple[str, ...],
-    bitstream: bytes,
-    decode: Callable[[], Iterator[Picture]],
-    *,
-    ms_ssim_every: int = 1,
-) -> Path:
-    """Measure a bitstream, unless that was done before; return the measurement's file."""
-    judging = code("vision", "evaluation")
-    key = digest(bitstream, source.key, judging, *models, str(ms_ssim_every))
-    path = CACHE / "measurements" / f"{key}.npz"
-    if not path.exists():
-        judges = {name: (Judge(extractor(name)), reference(name, source)) for name in models}
-        pairs = zip(source.pictures(), decode(), strict=True)
-        measure(pairs, judges, ms_ssim_every=ms_ssim_every).write(path)
-    return path
+def _reference(stem: Path) -> Reference:
+    return Reference(stem)
 
 
 def read(path: Path) -> Measurement:

@@ -12,30 +12,29 @@ import av
 import numpy as np
 import numpy.typing as npt
 from bench_common import Usage, run
-from bench_judging import CACHE, Clip, measured
+from bench_judging import CACHE, Clip, Panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def transcode(
-    clip: Clip, out: Path, options: dict[str, str] | None, crf: int, extra: Sequence[str] = ()
-) -> tuple[Usage, dict[str, Any]]:
-    """Encode the whole file that a clip is part of; return what it took and its report.
+def arguments(options: dict[str, str] | None) -> list[str]:
+    """Return the arguments for an unsteered encode with x264 options; None: steered defaults."""
+    if options is None:
+        return []
+    params = ":".join(f"{key}={value}" for key, value in options.items() if key != "tune")
+    tune = ["--tune", options["tune"]] if "tune" in options else []
+    return ["--no-steer", *tune, *(["--x264-params", params] if params else [])]
 
-    ``options`` are x264's, of an unsteered encode; None steers with the defaults.
-    """
-    command: list[str | Path] = [sys.executable, "-m", "idse.cli", "transcode"]
-    command += [clip.path, out, "--crf", str(crf), "--report", out.with_suffix(".json"), *extra]
-    if options is not None:
-        given = dict(options)
-        command.append("--no-steer")
-        if "tune" in given:
-            command += ["--tune", given.pop("tune")]
-        if given:
-            command += ["--x264-params", ":".join(f"{k}={v}" for k, v in given.items())]
-    usage = run(command)
-    return usage, json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+
+def transcode(
+    source: Path, out: Path, crf: int, extra: Sequence[str]
+) -> tuple[Usage, dict[str, Any]]:
+    """Run `idse transcode`; return what it took and its report."""
+    facts = out.with_suffix(".json")
+    program = [sys.executable, "-m", "idse.cli", "transcode"]
+    usage = run([*program, source, out, "--crf", str(crf), "--report", facts, *extra])
+    return usage, json.loads(facts.read_text(encoding="utf-8"))
 
 
 def packets(path: Path) -> list[bytes]:
@@ -46,24 +45,20 @@ def packets(path: Path) -> list[bytes]:
 
 
 def encode_clip(
-    clip: Clip,
-    models: tuple[str, ...],
-    options: dict[str, str] | None,
-    crf: int,
-    extra: Sequence[str] = (),
+    clip: Clip, panel: Panel, extra: Sequence[str], crf: int
 ) -> tuple[npt.NDArray[np.float64], Path, Usage, dict[str, Any]]:
-    """Encode and measure a clip.
+    """Encode the file that a clip is part of by `idse transcode`, and measure the clip.
 
     Returns the bytes of every judged frame with those that are skipped after it, the file of the
     measurement, what the encode took, and its report.
     """
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.mp4"
-        usage, facts = transcode(clip, out, options, crf, extra)
+        usage, facts = transcode(clip.path, out, crf, extra)
         coded = packets(out)
         size = np.array([len(data) for data in coded[clip.first : clip.last]], np.float64)
         size = np.add.reduceat(size, np.arange(0, len(size), clip.step))
-        path = measured(clip, models, b"".join(coded), lambda: clip.pictures(out), ms_ssim_every=10)
+        path = panel.measure(clip, b"".join(coded), lambda: clip.pictures(out), ms_ssim_every=10)
     return size, path, usage, facts
 
 

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import argparse
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bench_images
 import bench_video
 import numpy as np
 from bench_common import RESULTS, command_line, data, machine, need
-from bench_judging import Clip, Images, judge_source, read, reference
+from bench_judging import Clip, Images, Panel, pool, read
 
 from idse.evaluation.comparison import Comparison, RatePoint
 from idse.evaluation.table import bd_rate_table, estimates_json, write_results
 from idse.vision.heads import Detections
 
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
 MODEL, TRANSFER = "yolov4-tiny", "mobilenet_v2"
-MODELS = (MODEL, TRANSFER)
 CRFS = tuple(range(23, 48, 4))
 ANCHOR = "stock default"
 STEERED = "steered defaults"
@@ -45,11 +45,6 @@ BLOCK_SECONDS = 5
 def configurations(*, quick: bool) -> dict[str, dict[str, str] | None]:
     """Return all configurations, or for a smoke test one of each kind."""
     return {k: v for k, v in CONFIGURATIONS.items() if not quick or k in (ANCHOR, STEERED)}
-
-
-def pool() -> ProcessPoolExecutor:
-    """Return two processes; torch does not survive a fork."""
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
 def true_boxes(images: Images) -> list[Detections]:
@@ -73,11 +68,11 @@ def true_boxes(images: Images) -> list[Detections]:
     return found
 
 
-def images_part(workers: ProcessPoolExecutor, *, quick: bool) -> dict[str, Any]:
+def images_part(workers: ProcessPoolExecutor, panel: Panel, *, quick: bool) -> dict[str, Any]:
     """Compare on the odd images of ``coco_val128``."""
     paths = tuple(sorted(data("coco_val128/images").glob("*.jpg"))[1::2])
     images = Images(paths[:4] if quick else paths)
-    list(workers.map(judge_source, MODELS, [images] * len(MODELS)))
+    panel.judge_sources(workers, images)
     halves = [slice(0, len(images.paths), 2), slice(1, len(images.paths), 2)]
     jobs = [workers.submit(bench_images.weights, images, MODEL, half) for half in halves]
     importance: list[Any] = [None] * len(images.paths)
@@ -87,7 +82,7 @@ def images_part(workers: ProcessPoolExecutor, *, quick: bool) -> dict[str, Any]:
         (name, crf): workers.submit(
             bench_images.encode_set,
             images,
-            MODELS,
+            panel,
             {} if options is None else options,
             crf,
             importance if options is None else None,
@@ -97,26 +92,28 @@ def images_part(workers: ProcessPoolExecutor, *, quick: bool) -> dict[str, Any]:
     }
     points = collect({key: job.result() for key, job in running.items()})
     comparison = Comparison(
-        {name: reference(name, images).verdicts for name in MODELS},
+        panel.verdicts(images),
         units=np.arange(len(images.paths)),
         labels=true_boxes(images),
     )
     return report(comparison, points, f"{len(images.paths)} images")
 
 
-def video_part(workers: ProcessPoolExecutor, *, quick: bool) -> dict[str, Any]:
+def video_part(workers: ProcessPoolExecutor, panel: Panel, *, quick: bool) -> dict[str, Any]:
     """Compare on the second half of ``vtest.avi``; all of it is encoded."""
     path = data("video/vtest.avi")
     clip = Clip(bench_video.beginning(path, 3), 10, 30, 2) if quick else Clip(path, 400, 795)
-    list(workers.map(judge_source, MODELS, [clip] * len(MODELS)))
+    panel.judge_sources(workers, clip)
     running = {
-        (name, crf): workers.submit(bench_video.encode_clip, clip, MODELS, options, crf)
+        (name, crf): workers.submit(
+            bench_video.encode_clip, clip, panel, bench_video.arguments(options), crf
+        )
         for name, options in configurations(quick=quick).items()
         for crf in CRFS
     }
     points = collect({key: job.result()[:2] for key, job in running.items()})
     units = bench_video.blocks(clip, seconds=1 if quick else BLOCK_SECONDS)
-    comparison = Comparison({name: reference(name, clip).verdicts for name in MODELS}, units=units)
+    comparison = Comparison(panel.verdicts(clip), units=units)
     sample = f"frames {clip.first} to {clip.last - 1}, {units.max() + 1} blocks"
     return report(comparison, points, sample)
 
@@ -163,9 +160,10 @@ def main() -> None:
     args = parser.parse_args()
     need("ffmpeg")
     start = time.monotonic()
+    panel = Panel((MODEL, TRANSFER))
     with pool() as workers:
-        images = images_part(workers, quick=args.quick)
-        video = video_part(workers, quick=args.quick)
+        images = images_part(workers, panel, quick=args.quick)
+        video = video_part(workers, panel, quick=args.quick)
     text = "# Gain of the default steering over stock x264\n\n"
     text += f"`{command_line()}`, {(time.monotonic() - start) / 60:.0f} minutes\n\n{PROTOCOL}"
     text += f"\n## coco_val128, odd images, intra ({images['sample']})\n\n"
