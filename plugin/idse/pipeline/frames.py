@@ -15,6 +15,7 @@ from idse.picture import PIX_FMTS, Picture, PictureFormat
 
 if TYPE_CHECKING:
     import av
+    import numpy.typing as npt
     from av.video.plane import VideoPlane
 
     from idse.picture import Plane
@@ -182,3 +183,23 @@ def _view(plane: VideoPlane, shape: tuple[int, int], depth: int) -> Plane:
         lines = np.ascontiguousarray(lines[::-1])
     samples: Plane = lines if depth == 8 else lines.view("<u2")
     return samples[:, :columns]
+
+
+def rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    """Return a frame as 8-bit R'G'B' ``(height, width, 3)`` to look at, read as `picture` reads it.
+
+    It is neither rotated nor, if HDR, tone-mapped.
+
+    Raises
+    ------
+    InputError
+        As `picture_format`.
+    """
+    source = picture_format(frame)
+    if not _is_rgb(frame):
+        frame = frame.reformat(
+            format="rgb24",
+            src_colorspace=_SWSCALE[source.matrix],
+            src_color_range=_FULL if source.full_range else _LIMITED,
+        )
+    return frame.to_ndarray(format="rgb24")

@@ -1,0 +1,257 @@
+"""Frames in, QP offsets out: analysis now and then, motion in between, rate held by allocation."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.allocation import estimate_bits
+from idse.importance.carry import ImportanceTrack
+from idse.importance.motion import MotionEstimator
+from idse.pipeline.source import DecodedFrame, side_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from fractions import Fraction
+
+    from idse.allocation import Allocator
+    from idse.importance.maps import ImportanceMap, MapSet
+    from idse.picture import Picture
+    from idse.pipeline.report import Warnings
+    from idse.pipeline.schedule import Schedule
+
+T = TypeVar("T")
+FloatMap = npt.NDArray[np.float32]
+
+# What a record holds in place of a map.
+_NO_MAP: FloatMap = np.zeros((0, 0), np.float32)
+_FAILED: FloatMap = np.zeros((0, 1), np.float32)
+
+
+class FrameFailed(Exception):  # noqa: N818 - a signal, not an error of the run
+    """No map can be made for a frame: it goes out unsteered."""
+
+
+class Maps(Protocol):
+    """Where maps come from: a network, a file, or what an earlier pass recorded."""
+
+    def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
+        """Return float32 ``(mb_rows, mb_cols)`` weights, or None where a frame has no own map.
+
+        Called once for every frame, in order.
+
+        Parameters
+        ----------
+        picture
+            As decoded.
+        seconds
+            When it is shown.
+        cut
+            True for the first frame and where a scene begins.
+
+        Raises
+        ------
+        FrameFailed
+            There should be one, and is none.
+        """
+
+
+class Network(Protocol):
+    """What makes an importance map from a picture (``idse.importance.Analyser``)."""
+
+    def analyse(self, picture: Picture) -> ImportanceMap:
+        """Return the map of a picture."""
+
+
+class NetworkMaps:
+    """Maps from a network, on schedule.
+
+    Parameters
+    ----------
+    analyser
+        Called with no arguments when the first frame is due; loading a network takes seconds.
+    schedule
+        Which frames are analysed.
+    warnings
+        Where it is told that the network failed on a frame. Such a frame has no map, and the next
+        one is tried.
+    """
+
+    def __init__(
+        self, analyser: Callable[[], Network], schedule: Schedule, warnings: Warnings
+    ) -> None:
+        self._analyser = analyser
+        self._schedule = schedule
+        self._warnings = warnings
+        self.failed: set[int] = set()
+
+    def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
+        """See :class:`Maps`."""
+        if not self._schedule.due(seconds, cut=cut):
+            return None
+        network = self._analyser()
+        try:
+            found = network.analyse(picture).weight()
+        except Exception as error:  # a user's network may raise anything
+            self._warnings.add(
+                "network",
+                f"the network failed on frame {picture.index} "
+                f"({type(error).__name__}: {' '.join(str(error).split()) or 'no message'}): frames "
+                "that it fails on go out unsteered",
+            )
+            raise FrameFailed from error
+        self._schedule.done(seconds)
+        return found
+
+
+class FileMaps:
+    """Maps from a file, for exactly the frames that it has maps for."""
+
+    def __init__(self, maps: MapSet) -> None:
+        self._maps = maps
+
+    def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:  # noqa: ARG002
+        """See :class:`Maps`.
+
+        Raises
+        ------
+        MapError
+            The maps were made for other pictures.
+        """
+        if picture.index == 0:
+            self._maps.check_source(picture.format)
+        self._maps.check_frame(picture)
+        found = self._maps.get(picture.index)
+        return None if found is None else found.weight()
+
+
+class RecordedMaps:
+    """Hands on maps and keeps them on disk, to hand out the same ones in a second pass."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps: Maps | None = maps
+        self._file = tempfile.TemporaryFile(prefix="idse-maps-")  # noqa: SIM115 - see close
+
+    def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
+        """See :class:`Maps`."""
+        if self._maps is None:
+            found: FloatMap = np.load(self._file)
+            if found.shape == _FAILED.shape:
+                raise FrameFailed
+            return found if found.size else None
+        try:
+            weight = self._maps.weight(picture, seconds, cut=cut)
+        except FrameFailed:
+            np.save(self._file, _FAILED)
+            raise
+        np.save(self._file, _NO_MAP if weight is None else weight)
+        return weight
+
+    def rewind(self) -> None:
+        """From now on hand out what was recorded, from the first frame."""
+        self._maps = None
+        self._file.seek(0)
+
+    def close(self) -> None:
+        """Delete the record."""
+        self._file.close()
+
+
+class Steering:
+    """The offsets of successive frames.
+
+    Everything is done in the frames' order in one thread, so that which map a frame gets depends
+    on the source, the options and the seed alone.
+
+    Parameters
+    ----------
+    maps
+        Where maps come from.
+    allocator
+        What makes offsets of them.
+    qp
+        About the QP of the encode, for estimates of rate.
+    time_base
+        Of the frames' times, seconds.
+
+    Attributes
+    ----------
+    frames_analysed, frames_unsteered
+        Frames with a map of their own, and frames without any map, so far.
+    seconds
+        Wall time spent here, so far.
+    """
+
+    def __init__(self, maps: Maps, allocator: Allocator, *, qp: float, time_base: Fraction) -> None:
+        self._maps = maps
+        self._allocator = allocator
+        self._qp = qp
+        self._time_base = time_base
+        self._motion = MotionEstimator()
+        self._track = ImportanceTrack()
+        self._shown: float | None = None
+        self._observed: float | None = None
+        self.frames_analysed = 0
+        self.frames_unsteered = 0
+        self.seconds = 0.0
+
+    def run(
+        self, items: Iterable[DecodedFrame | T]
+    ) -> Iterator[tuple[DecodedFrame | T, FloatMap | None]]:
+        """Pair every frame with its offsets, and everything else with None."""
+        for item in items:
+            if isinstance(item, DecodedFrame):
+                yield item, self.offsets(item)
+            else:
+                yield item, None
+
+    def offsets(self, frame: DecodedFrame) -> FloatMap | None:
+        """Return the offsets of the next frame, or None where nothing is known of it.
+
+        Raises
+        ------
+        IdseError
+            A map does not fit, or (strict runs) the network failed.
+        """
+        begin = time.perf_counter()
+        try:
+            return self._offsets(frame)
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+    def _offsets(self, frame: DecodedFrame) -> FloatMap | None:
+        picture = frame.picture
+        vectors = side_data(frame.frame).get("MOTION_VECTORS")
+        field = self._motion.push(picture, None if vectors is None else vectors.to_ndarray())
+        seconds = float(frame.time.pts * self._time_base)
+        fresh, failed = None, False
+        try:
+            fresh = self._fresh(picture, seconds, cut=field is None or field.scene_cut)
+        except FrameFailed:
+            failed = True
+        log_weight = self._track.advance(field, fresh)
+        if failed:
+            log_weight = None
+        elapsed = 0.0 if self._shown is None else seconds - self._shown
+        self._shown = seconds
+        rate = estimate_bits(picture, field, qp=self._qp)
+        offsets = self._allocator.offsets(log_weight, rate, elapsed=elapsed)
+        if log_weight is None:
+            self.frames_unsteered += 1
+            return None
+        return offsets
+
+    def _fresh(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
+        """Return the log-weights of a frame that has a map of its own."""
+        weight = self._maps.weight(picture, seconds, cut=cut)
+        if weight is None:
+            return None
+        self.frames_analysed += 1
+        elapsed = 0.0 if self._observed is None else seconds - self._observed
+        self._observed = seconds
+        self._allocator.observe(weight, elapsed=elapsed)
+        return self._allocator.normalise(weight)

@@ -1,0 +1,431 @@
+"""Transcoding one video: decode, analyse and encode at the same time, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from idse.codecs.x264 import Encoder, load_library
+from idse.errors import InputError
+from idse.pipeline.containers import output_format
+from idse.pipeline.report import Report, Warnings, peak_rss_bytes
+from idse.pipeline.sink import Sink
+from idse.pipeline.source import STANDARD_INPUT, DecodedFrame, Item, Source
+from idse.pipeline.stage import Stage
+from idse.pipeline.steering import RecordedMaps, Steering
+from idse.pipeline.tags import display_matrix, stream_options
+from idse.pipeline.timing import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from idse.allocation import OffsetPolicy
+    from idse.codecs.x264 import Packet, X264Library
+    from idse.pipeline.steering import FloatMap, Maps
+
+# Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
+# The second is the larger one: it keeps the encoder busy while a network looks at a frame.
+_DECODED_BUDGET = 24 << 20
+_STEERED_BUDGET = 96 << 20
+_PACKET_OVERHEAD = 512
+_DEFAULT_QP = 26.0
+
+Work: TypeAlias = "tuple[Item, FloatMap | None]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """What x264 is asked for.
+
+    Attributes
+    ----------
+    preset, tune, profile
+        x264's names.
+    options
+        Further x264 options by name, in order; they win over what the source's tags ask for.
+    two_pass
+        Encode twice, the second time by the first one's statistics; needs ``bitrate`` in options.
+    """
+
+    preset: str = "medium"
+    tune: str | None = None
+    profile: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    two_pass: bool = False
+
+    def __post_init__(self) -> None:
+        if self.two_pass and "bitrate" not in self.options:
+            raise InputError("two passes need a bitrate to aim for: give --bitrate")
+        if self.two_pass and not {"pass", "stats"}.isdisjoint(self.options):
+            raise InputError("two_pass sets the x264 options pass and stats itself: leave them out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringOptions:
+    """How an encode is steered.
+
+    Attributes
+    ----------
+    maps
+        Called once the source is open; returns where maps come from.
+    policy
+        What offsets may do.
+    name
+        Of the maps, for the report.
+    """
+
+    maps: Callable[[Warnings], Maps]
+    policy: OffsetPolicy
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    frames
+        Encoded so far.
+    position
+        Seconds of video encoded so far, of ``duration`` (None where it is not known).
+    bytes
+        Of video, so far.
+    phase
+        ``"encode"``, or ``"pass 1"`` and ``"pass 2"``.
+    """
+
+    frames: int
+    position: float
+    duration: float | None
+    bytes: int
+    phase: str
+
+
+def transcode(
+    source: str,
+    target: str,
+    *,
+    encode: EncodeOptions | None = None,
+    steering: SteeringOptions | None = None,
+    container: str | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Transcode a video to H.264, steered or stock; everything else is carried over.
+
+    Parameters
+    ----------
+    source
+        Path, ``"-"`` for standard input, or a URL that FFmpeg reads.
+    target
+        Path, or ``"-"`` for standard output.
+    encode
+        What x264 is asked for; None is its defaults.
+    steering
+        How; None is stock x264 through the same path.
+    container
+        ``"mp4"``, ``"mov"``, ``"mkv"``, ``"ts"`` or ``"hls"``; None goes by the target's name.
+    overwrite
+        Whether an existing target may be replaced. That happens at the very end.
+    strict
+        Raise where a warning would be given.
+    progress
+        Called after every frame.
+
+    Returns
+    -------
+    Report
+        What was done.
+
+    Raises
+    ------
+    InputError
+        The source, an option, or a map cannot be used.
+    OutputError
+        The target cannot be written.
+    CodecError
+        x264 failed.
+    ModelError
+        The network cannot be loaded.
+
+    Whatever is raised, nothing is left under the target's name that was not there before.
+    """
+    return _Transcode(
+        source,
+        target,
+        encode=encode or EncodeOptions(),
+        steering=steering,
+        container=container,
+        overwrite=overwrite,
+        strict=strict,
+        progress=progress,
+    ).run()
+
+
+class _Transcode:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        *,
+        encode: EncodeOptions,
+        steering: SteeringOptions | None,
+        container: str | None,
+        overwrite: bool,
+        strict: bool,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        if encode.two_pass and source == STANDARD_INPUT:
+            raise InputError("two passes read the source twice, which standard input cannot do")
+        self._url = source
+        self._target = target
+        self._encode = encode
+        self._steer = steering
+        self._form = output_format(target, container)
+        self._overwrite = overwrite
+        self._warnings = Warnings(strict=strict)
+        self._progress = progress
+        self._library: X264Library = load_library()
+        self._steering: Steering | None = None
+        self._frames = 0
+        self._bytes = 0
+        self._encode_seconds = 0.0
+        self._analysis_seconds = 0.0
+
+    def run(self) -> Report:
+        begin = time.perf_counter()
+        with ExitStack() as stack:
+            first = self._open_source()
+            try:
+                sink = Sink(
+                    self._target, self._form, overwrite=self._overwrite, warnings=self._warnings
+                )
+            except BaseException:
+                first.close()
+                raise
+            try:
+                size = self._passes(stack, first, sink)
+            except BaseException:
+                sink.abort()
+                raise
+        return self._report(size, time.perf_counter() - begin)
+
+    def _passes(self, stack: ExitStack, source: Source, sink: Sink) -> int:
+        maps = self._steer.maps(self._warnings) if self._steer else None
+        if self._encode.two_pass:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idse-")))
+            stats = str(folder / "x264_2pass.log")
+            if maps is not None:
+                maps = recorded = RecordedMaps(maps)
+                stack.callback(recorded.close)
+            self._pass(source, None, maps, {"pass": "1", "stats": stats}, "pass 1")
+            if maps is not None:
+                recorded.rewind()
+            self._frames = self._bytes = 0
+            self._pass(self._open_source(), sink, maps, {"pass": "2", "stats": stats}, "pass 2")
+        else:
+            self._pass(source, sink, maps, {}, "encode")
+        return sink.commit()
+
+    def _open_source(self) -> Source:
+        return Source(self._url, warnings=self._warnings, motion_vectors=self._steer is not None)
+
+    def _pass(
+        self,
+        source: Source,
+        sink: Sink | None,
+        maps: Maps | None,
+        extra: Mapping[str, str],
+        phase: str,
+    ) -> None:
+        """Decode the source once and encode it; into ``sink``, or for statistics only."""
+        decoded = Stage(source.items(), size=_item_size, budget=_DECODED_BUDGET, name="decode")
+        stages: list[Stage[Item] | Stage[Work]] = [decoded]
+        try:
+            head, first, rest = _until_frame(decoded)
+            encoder, timeline = self._open_encoder(source, first, extra)
+            with encoder:
+                items = itertools.chain(head, [first], rest)
+                work: Iterable[Work]
+                if maps is None:
+                    work = ((item, None) for item in items)
+                else:
+                    steering = self._open_steering(source, encoder, maps)
+                    steered = Stage(
+                        steering.run(items), size=_work_size, budget=_STEERED_BUDGET, name="steer"
+                    )
+                    stages.append(steered)
+                    work = steered
+                writer = _Writer(source, sink, encoder, timeline, display_matrix(first.frame))
+                del head, first, items, rest
+                self._drive(work, encoder, writer, source, phase)
+        finally:
+            for stage in stages:
+                stage.stop()
+            joined = [stage.join() for stage in stages]
+            if all(joined):
+                source.close()
+
+    def _drive(
+        self,
+        work: Iterable[Work],
+        encoder: Encoder,
+        writer: _Writer,
+        source: Source,
+        phase: str,
+    ) -> None:
+        start: float | None = None
+        duration = source.duration
+        for item, offsets in work:
+            if not isinstance(item, DecodedFrame):
+                writer.copy(item)
+                continue
+            begin = time.perf_counter()
+            packets = encoder.encode(
+                item.picture.planes, pts=writer.timeline.push(item.time), offsets=offsets
+            )
+            self._encode_seconds += time.perf_counter() - begin
+            self._bytes += writer.write(packets)
+            self._frames += 1
+            end = float((item.time.pts + item.time.duration) * source.time_base)
+            if start is None:
+                start = float(item.time.pts * source.time_base)
+            del item
+            if self._progress is not None:
+                self._progress(
+                    Progress(
+                        frames=self._frames,
+                        position=end - start,
+                        duration=duration,
+                        bytes=self._bytes,
+                        phase=phase,
+                    )
+                )
+        begin = time.perf_counter()
+        for packet in encoder.flush():
+            self._bytes += writer.write([packet])
+        self._encode_seconds += time.perf_counter() - begin
+
+    def _open_encoder(
+        self, source: Source, frame: DecodedFrame, extra: Mapping[str, str]
+    ) -> tuple[Encoder, Timeline]:
+        timeline = Timeline(
+            time_base=source.time_base, rate=source.rate, constant=source.constant_rate
+        )
+        form = frame.picture.format
+        encoder = Encoder(
+            width=form.width,
+            height=form.height,
+            pix_fmt=form.pix_fmt,
+            fps=source.rate,
+            time_base=timeline.encoder_time_base,
+            preset=self._encode.preset,
+            tune=self._encode.tune,
+            profile=self._encode.profile,
+            options={
+                **stream_options(source, frame.frame, self._warnings),
+                **self._encode.options,
+                **extra,
+            },
+            steer=self._steer is not None,
+            global_headers=self._form.global_headers,
+            library=self._library,
+        )
+        return encoder, timeline
+
+    def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:
+        from idse.allocation import Allocator
+
+        assert self._steer is not None
+        parameters = encoder.parameters
+        crf = parameters.crf if parameters.rc_method == "crf" else None
+        self._steering = Steering(
+            maps,
+            Allocator(self._steer.policy, encoder.mb_shape, crf=crf),
+            qp=_DEFAULT_QP if crf is None else crf,
+            time_base=source.time_base,
+        )
+        return self._steering
+
+    def _report(self, size: int, seconds: float) -> Report:
+        steering = self._steering
+        return Report(
+            frames=self._frames,
+            frames_analysed=steering.frames_analysed if steering else 0,
+            frames_unsteered=steering.frames_unsteered if steering else self._frames,
+            bytes=size,
+            seconds=round(seconds, 3),
+            analysis_seconds=round(steering.seconds if steering else 0.0, 3),
+            encode_seconds=round(self._encode_seconds, 3),
+            peak_rss_bytes=peak_rss_bytes(),
+            x264_build=self._library.build,
+            model=self._steer.name if self._steer else None,
+            warnings=self._warnings.messages,
+        )
+
+
+class _Writer:
+    """Hands packets to a sink with their times, and opens it when the first one comes."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink | None,
+        encoder: Encoder,
+        timeline: Timeline,
+        matrix: tuple[int, ...] | None,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._encoder = encoder
+        self.timeline = timeline
+        self._matrix = matrix
+        self._started = False
+
+    def write(self, packets: Iterable[Packet]) -> int:
+        """Write video packets; return their bytes."""
+        size = 0
+        for packet in packets:
+            size += len(packet.data)
+            shown, dts = self.timeline.pop(packet.pts, packet.dts)
+            if self._sink is None:
+                continue
+            if not self._started:
+                self._sink.start(self._source, self._encoder, packet, matrix=self._matrix)
+                self._started = True
+            self._sink.write_video(packet, shown, dts)
+        return size
+
+    def copy(self, packet: Item) -> None:
+        """Write a packet of another stream."""
+        if self._sink is not None and not isinstance(packet, DecodedFrame):
+            self._sink.write_copy(packet)
+
+
+def _until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
+    """Take items up to the first frame; return those before it, it, and the others."""
+    items = iter(stage)
+    head: list[Item] = []
+    for item in items:
+        if isinstance(item, DecodedFrame):
+            return head, item, items
+        head.append(item)
+    raise InputError("the source has no frame")
+
+
+def _item_size(item: Item) -> int:
+    return item.size + _PACKET_OVERHEAD
+
+
+def _work_size(work: Work) -> int:
+    item, offsets = work
+    return _item_size(item) + (0 if offsets is None else offsets.nbytes)
