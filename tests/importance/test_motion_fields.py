@@ -1,5 +1,7 @@
 """Motion and cuts on content whose motion is known, and on real video."""
 
+from itertools import pairwise
+
 import av
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from idse.picture import Picture, PictureFormat
 pytestmark = pytest.mark.fast
 
 WIDTH, HEIGHT = 320, 240
+FIELDS = ("source", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 
 
 def texture(seed, size=(400, 520)):
@@ -113,7 +116,7 @@ def test_cuts_between_photographs(shared):
             frame = next(container.decode(video=0)).reformat(WIDTH, HEIGHT, "gray")
         pictures.append(picture(frame.to_ndarray().astype(float)))
     cuts = []
-    for first, second in zip(pictures[:-1], pictures[1:], strict=True):
+    for first, second in pairwise(pictures):
         estimator = MotionEstimator()
         estimator.push(first)
         cuts.append(estimator.push(second).scene_cut)
@@ -150,8 +153,8 @@ def test_decoder_vectors_reach_where_the_search_alone_does_not():
 
 
 def test_vectors_to_the_future_are_turned_round():
-    names = ("source", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
-    vectors = np.array([(1, 24, 8, 16, -8, 4), (-1, 999, 8, 4, 4, 4)], [(n, "<i4") for n in names])
+    fields = [(name, "<i4") for name in FIELDS]
+    vectors = np.array([(1, 24, 8, 16, -8, 4), (-1, 999, 8, 4, 4, 4)], fields)
     hints = hints_from_decoder(vectors, (2, 3))
     assert hints[0, 1].tolist() == [[-2, 1], [-1, 0]]
     assert np.count_nonzero(hints) == 3

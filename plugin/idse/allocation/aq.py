@@ -46,19 +46,28 @@ def aq_offsets(picture: Picture, *, mode: int, strength: float = 1.0) -> npt.NDA
     InputError
         The mode is unknown.
     """
+    return aq_from_energy(
+        kernels.ac_energy(picture), picture.format.bit_depth, mode=mode, strength=strength
+    )
+
+
+def aq_from_energy(
+    energy: npt.NDArray[np.uint32], bit_depth: int, *, mode: int, strength: float = 1.0
+) -> npt.NDArray[np.float32]:
+    """Return :func:`aq_offsets` where the AC energy of the macroblocks is known already."""
     if mode not in {0, 1, 2, 3}:
         raise InputError(f"aq-mode {mode!r} is not 0, 1, 2 or 3")
-    energy = kernels.ac_energy(picture).astype(np.float32)
     if mode == 0:
-        return np.zeros_like(energy)
-    depth = 2 * (picture.format.bit_depth - 8)
+        return np.zeros(energy.shape, np.float32)
+    values = energy.astype(np.float32)
+    depth = 2 * (bit_depth - 8)
     if mode == 1:
-        log_energy = np.log2(np.maximum(energy, np.float32(1)))
+        log_energy = np.log2(np.maximum(values, np.float32(1)))
         scaled = np.float32(strength * _VARIANCE_STRENGTH) * (
             log_energy - np.float32(_VARIANCE_MEAN + depth)
         )
         return np.asarray(scaled, np.float32)
-    root = np.power(energy / np.float32(2.0**depth) + 1, np.float32(0.125))
+    root = np.power(values / np.float32(2.0**depth) + 1, np.float32(0.125))
     mean = float(root.mean(dtype=np.float64))
     mean_square = float(np.square(root).mean(dtype=np.float64))
     centre = mean - 0.5 * (mean_square - _AUTO_MEAN) / mean

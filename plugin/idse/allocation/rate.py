@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idse import kernels
+from idse.allocation.aq import aq_from_energy
 
 if TYPE_CHECKING:
     from idse.importance.motion import MotionField
@@ -19,23 +20,27 @@ if TYPE_CHECKING:
 
 FloatMap = npt.NDArray[np.float32]
 
-# x264's default longest distance between keyframes: the share of every picture's content that is
-# paid again by the next keyframe.
-_KEYFRAME_DISTANCE = 250
+# Fitted to sizes of real encodes (the distribution of the errors is in tools/bench): a 25th of a
+# picture's intra cost is paid again and again, by keyframes and by what motion does not predict;
+# and x264's macroblock tree codes content that later pictures copy about 4 QP below the CRF.
+_REFRESH = 1 / 25
+_TREE_QP = -4.0
+# Intra prediction removes roughly half of the deviation from the block's mean.
+_INTRA_GAIN = 0.5
 
 
-def _bits(deviation: FloatMap, step: float) -> FloatMap:
+def _bits(deviation: FloatMap, step: FloatMap) -> FloatMap:
     """Bits of 256 samples whose residual has this mean absolute deviation, at a quantiser step.
 
     The entropy of a Laplacian source over the step, smoothed to go to 0 in the dead zone as the
     square of the ratio.
     """
-    ratio = deviation / np.float32(step)
-    return np.asarray(256 * 0.5 * np.log2(1 + np.square(2 * ratio)), np.float32)
+    ratio = 2 * deviation / step
+    return np.asarray(256 * 0.5 * np.log2(1 + np.square(ratio)), np.float32)
 
 
 def estimate_bits(picture: Picture, field: MotionField | None, *, qp: float = 26.0) -> FloatMap:
-    """Guess what each macroblock costs at one QP.
+    """Guess what each macroblock costs in an unsteered encode.
 
     Parameters
     ----------
@@ -44,19 +49,21 @@ def estimate_bits(picture: Picture, field: MotionField | None, *, qp: float = 26
     field
         Its motion; None for a picture that nothing precedes, which is coded intra.
     qp
-        H.264 QP of the encode, on the 8-bit scale (about its CRF).
+        QP of the encode on the 8-bit scale, about its CRF. x264's default AQ is added here.
 
     Returns
     -------
     float32 ``(mb_rows, mb_cols)``, in bits, not negative. Good for ratios between macroblocks; the
     absolute scale is rough.
     """
-    step = 0.625 * 2.0 ** (qp / 6.0)  # H.264's step: 0.625 at QP 0, doubling every 6
-    depth_scale = 4.0 ** (picture.format.bit_depth - 8)
-    energy = kernels.ac_energy(picture).astype(np.float32) / np.float32(depth_scale)
-    # Intra prediction removes roughly half of the deviation from the block's mean.
-    intra = _bits(np.float32(0.5) * np.sqrt(energy / np.float32(256)), step)
+    depth = picture.format.bit_depth
+    energy = kernels.ac_energy(picture)
+    qps = np.float32(qp + _TREE_QP) + aq_from_energy(energy, depth, mode=1)
+    step = np.asarray(0.625 * np.exp2(qps / 6), np.float32)  # 0.625 at QP 0, doubling every 6
+    # Energies are in code values of the picture's depth, residuals in those of 8 bit.
+    scale = np.float32(_INTRA_GAIN / 2.0 ** (depth - 8))
+    intra = _bits(scale * np.sqrt(energy.astype(np.float32) / 256), step)
     if field is None or field.scene_cut:
         return intra
     inter = np.minimum(_bits(field.residual, step), intra)
-    return np.asarray(inter + intra / _KEYFRAME_DISTANCE, np.float32)
+    return np.asarray(inter + np.float32(_REFRESH) * intra, np.float32)
