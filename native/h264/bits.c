@@ -11,6 +11,9 @@ size_t nal_unescape(uint8_t *rbsp, const uint8_t *nal, size_t size)
             zeros = 0;
             continue;
         }
+        if (zeros >= 2 && nal[i] == 1) {
+            break;
+        }
         zeros = nal[i] == 0 ? zeros + 1 : 0;
         rbsp[out++] = nal[i];
     }

@@ -15,7 +15,9 @@ typedef struct {
     bool overrun;
 } bit_reader;
 
-/* Removes emulation prevention bytes: `rbsp` takes at most `size` bytes. Returns their number. */
+/* Removes emulation prevention bytes: `rbsp` takes at most `size` bytes. Returns their number. Ends
+ * at a start code, which no unit can hold: cameras append an end-of-sequence unit behind one to the
+ * last unit of an mp4 file. */
 size_t nal_unescape(uint8_t *rbsp, const uint8_t *nal, size_t size);
 
 /* Starts at the first bit of a raw byte sequence payload. False where it has no stop bit. */

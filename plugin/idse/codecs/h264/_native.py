@@ -14,10 +14,9 @@ DONE = 0
 PICTURE = 1
 UNSUPPORTED = -2
 
-# Bits of Picture.slice_types and of Picture.flags; values of Picture.structure.
+# Bits of Picture.slice_types and of Picture.flags.
 SLICE_P, SLICE_B = 1, 2
 CODED, SKIPPED, INTRA = 1, 2, 4
-STRUCTURES = ("frame", "mbaff", "fields")
 
 
 class Picture(ctypes.Structure):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Structure = Literal["frame", "mbaff", "fields"]
+_STRUCTURES: tuple[Structure, ...] = ("frame", "mbaff", "fields")  # by idse_h264_picture.structure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +152,10 @@ class Parser:
         shape = (picture.mb_height, picture.mb_width)
         flags = np.ctypeslib.as_array(picture.flags, shape)
         types = picture.slice_types
-        structure: Structure = _native.STRUCTURES[picture.structure]
         frame = FrameMacroblocks(
             pts=None,
             pict_type="B" if types & _native.SLICE_B else "P" if types & _native.SLICE_P else "I",
-            structure=structure,
+            structure=_STRUCTURES[picture.structure],
             bit_depth=picture.bit_depth,
             qp=np.ctypeslib.as_array(picture.qp, shape).copy(),
             coded=(flags & _native.CODED) != 0,

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from idse.codecs.h264.parser import FrameMacroblocks, ParsedPicture, Parser
+from idse.codecs.h264.parser import FrameMacroblocks, Parser
 from idse.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import av
+
+    from idse.codecs.h264.parser import ParsedPicture
 
 # No frame is decoded more than this many frames before its presentation: ITU-T H.264, A.3.1 limits
 # the decoded picture buffer to 16 frames.
@@ -60,7 +62,7 @@ def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]
             if codec != "h264":
                 raise InputError(f"{path} holds {codec} video, not H.264: nothing to read back")
             count = 0
-            for frame in _presented(_parse(stream)):
+            for frame in _presented(_parse(container, stream)):
                 count += 1
                 yield frame
     except av.FFmpegError as error:
@@ -71,7 +73,9 @@ def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]
         raise InputError(f"{path} has no video frames")
 
 
-def _parse(stream: av.VideoStream) -> Iterator[ParsedPicture]:
+def _parse(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[ParsedPicture]:
     """Yield the pictures of a stream in decoding order."""
     parser = Parser()
     header = stream.codec_context.extradata or b""
@@ -82,7 +86,7 @@ def _parse(stream: av.VideoStream) -> Iterator[ParsedPicture]:
             yield from parser.feed(unit, length_size=2, tag=_HIDDEN)
     elif header:
         yield from parser.feed(header, length_size=0, tag=_HIDDEN)
-    for packet in stream.container.demux(stream):
+    for packet in container.demux(stream):
         tag = _HIDDEN if packet.is_discard else _NO_PTS if packet.pts is None else packet.pts
         yield from parser.feed(bytes(packet), length_size=length_size, tag=tag)
     yield from parser.flush()
