@@ -117,9 +117,7 @@ def mean_average_precision(
         precisions.append(
             np.concatenate(
                 [
-                    _average_precision(
-                        part[:, picture[chosen]].astype(np.int64), hits[:, chosen], part @ count
-                    )
+                    _average_precision(part[:, picture[chosen]], hits[:, chosen], part @ count)
                     for part in np.array_split(weights, -(-len(weights) // _ROWS_AT_ONCE))
                 ]
             )
@@ -131,21 +129,22 @@ def mean_average_precision(
 
 
 def _average_precision(
-    weights: npt.NDArray[np.int64], hits: npt.NDArray[np.bool_], truths: npt.NDArray[Any]
+    weights: npt.NDArray[Any], hits: npt.NDArray[np.bool_], truths: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
     """Return AP, averaged over the IoU thresholds, of one class for every row.
 
     ``weights (rows, n)`` and ``hits (10, n)`` are by falling score over all pictures;
     ``truths (rows,)`` counts true boxes. NaN where there are none.
     """
-    if not hits.shape[1]:
-        return np.where(truths > 0, 0.0, np.nan)
-    seen = np.maximum(np.cumsum(weights, axis=1), 1)
+    seen = np.cumsum(weights, axis=1)
     total = np.zeros(len(weights))
     for hit in hits:
-        found = np.cumsum(weights * hit, axis=1)
+        # Precision rises, and recall moves, only where a true box is found.
+        at = np.flatnonzero(hit)
+        found = np.cumsum(weights[:, at], axis=1)
+        precision = found / np.maximum(seen[:, at], 1)
         # The best precision at this recall or beyond.
-        precision = np.maximum.accumulate((found / seen)[:, ::-1], axis=1)[:, ::-1]
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         # How many of the recall points 0, 0.01, ... are reached; in integers, so that a recall of
         # exactly 0.29 reaches its point. Every point takes the precision where it is first reached.
         reached = _RECALL_STEPS * found // np.maximum(truths, 1)[:, None] + 1
