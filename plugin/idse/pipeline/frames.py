@@ -202,4 +202,4 @@ def rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
             src_colorspace=_SWSCALE[source.matrix],
             src_color_range=_FULL if source.full_range else _LIMITED,
         )
-    return frame.to_ndarray(format="rgb24")
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
