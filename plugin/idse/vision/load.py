@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -50,7 +52,9 @@ def load_model(
     MissingExtraError
         An ONNX file, and the package ``onnx`` is not installed.
     """
-    name, _, layer = spec.partition("@")
+    # A path may hold an @ of its own: what follows the last one is a layer only beyond .onnx.
+    plain = spec.endswith(".onnx") or "@" not in spec
+    name, layer = (spec, "") if plain else spec.rsplit("@", 1)
     shape = (size, size) if isinstance(size, int) else size
     options = {"mean": mean, "std": std, "channels": channels, "fit": fit}
     given = {key: value for key, value in options.items() if value is not None}
@@ -103,6 +107,10 @@ def _from_factory(
     name: str, size: tuple[int, int] | None, options: dict[str, Any]
 ) -> FeatureExtractor:
     module_name, _, attribute = name.partition(":")
+    # As `python -m` does: a console script's path lacks the directory it is run from.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
         made = factory()

@@ -121,8 +121,8 @@ def _transpose_rows(g: Tensor, axis: Axis) -> Tensor:
         return g
     out = g.new_zeros((*g.shape[:-2], axis.n_in, g.shape[-1]))
     for band in axis.bands(g):
-        part = g[..., band.first : band.first + len(band.block), :]
-        out[..., band.start : band.stop, :] += band.block.mT @ part
+        part = band.block.mT @ g.narrow(-2, band.first, len(band.block))
+        out.narrow(-2, band.start, band.stop - band.start).add_(part)
     return out
 
 
@@ -131,15 +131,13 @@ def _transpose_columns(g: Tensor, axis: Axis) -> Tensor:
         return g
     out = g.new_zeros((*g.shape[:-1], axis.n_in))
     for band in axis.bands(g):
-        part = g[..., band.first : band.first + len(band.block)]
-        out[..., band.start : band.stop] += part @ band.block
+        part = g.narrow(-1, band.first, len(band.block)) @ band.block
+        out.narrow(-1, band.start, band.stop - band.start).add_(part)
     return out
 
 
 class _Resize(torch.autograd.Function):
     """``A_h X A_w^T``, whose gradient is the explicit transpose."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, rows: Axis, columns: Axis) -> Tensor:
