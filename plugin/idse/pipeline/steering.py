@@ -15,7 +15,7 @@ from idse.importance.motion import MotionEstimator
 from idse.pipeline.source import DecodedFrame, side_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from fractions import Fraction
 
     from idse.allocation import Allocator
@@ -59,6 +59,9 @@ class Maps(Protocol):
             There should be one, and is none.
         """
 
+    def close(self) -> None:
+        """Let go of what is behind the maps."""
+
 
 class Network(Protocol):
     """What makes an importance map from a picture (``idse.importance.Analyser``)."""
@@ -67,13 +70,23 @@ class Network(Protocol):
         """Return the map of a picture."""
 
 
+class Loading(Protocol):
+    """A network that is being loaded."""
+
+    def __call__(self) -> Network:
+        """Return it, once it is there."""
+
+    def wait(self) -> None:
+        """Wait for it, and do not mind if it failed."""
+
+
 class NetworkMaps:
     """Maps from a network, on schedule.
 
     Parameters
     ----------
     analyser
-        Called with no arguments when the first frame is due; loading a network takes seconds.
+        The network; waited for when the first frame is due.
     schedule
         Which frames are analysed.
     warnings
@@ -81,9 +94,7 @@ class NetworkMaps:
         one is tried.
     """
 
-    def __init__(
-        self, analyser: Callable[[], Network], schedule: Schedule, warnings: Warnings
-    ) -> None:
+    def __init__(self, analyser: Loading, schedule: Schedule, warnings: Warnings) -> None:
         self._analyser = analyser
         self._schedule = schedule
         self._warnings = warnings
@@ -107,6 +118,10 @@ class NetworkMaps:
         self._schedule.done(seconds)
         return found
 
+    def close(self) -> None:
+        """Wait for a load that is under way: ending the process inside an import may crash it."""
+        self._analyser.wait()
+
 
 class FileMaps:
     """Maps from a file, for exactly the frames that it has maps for."""
@@ -128,17 +143,21 @@ class FileMaps:
         found = self._maps.get(picture.index)
         return None if found is None else found.weight()
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class RecordedMaps:
     """Hands on maps and keeps them on disk, to hand out the same ones in a second pass."""
 
     def __init__(self, maps: Maps) -> None:
-        self._maps: Maps | None = maps
+        self._maps = maps
+        self._recorded = False
         self._file = tempfile.TemporaryFile(prefix="idse-maps-")  # noqa: SIM115 - see close
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
-        if self._maps is None:
+        if self._recorded:
             found: FloatMap = np.load(self._file)
             if found.shape == _FAILED.shape:
                 raise FrameFailed
@@ -153,7 +172,7 @@ class RecordedMaps:
 
     def rewind(self) -> None:
         """From now on hand out what was recorded, from the first frame."""
-        self._maps = None
+        self._recorded = True
         self._file.seek(0)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,8 +24,8 @@ from idse.pipeline.timing import Timeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from idse.allocation import OffsetPolicy
     from idse.codecs.x264 import Packet, X264Library
+    from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.steering import FloatMap, Maps
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
@@ -63,25 +63,6 @@ class EncodeOptions:
             raise InputError("two passes need a bitrate to aim for: give --bitrate")
         if self.two_pass and not {"pass", "stats"}.isdisjoint(self.options):
             raise InputError("two_pass sets the x264 options pass and stats itself: leave them out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SteeringOptions:
-    """How an encode is steered.
-
-    Attributes
-    ----------
-    maps
-        Called once the source is open; returns where maps come from.
-    policy
-        What offsets may do.
-    name
-        Of the maps, for the report.
-    """
-
-    maps: Callable[[Warnings], Maps]
-    policy: OffsetPolicy
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,13 +201,14 @@ class _Transcode:
         return self._report(size, time.perf_counter() - begin)
 
     def _passes(self, stack: ExitStack, source: Source, sink: Sink) -> int:
-        maps = self._steer.maps(self._warnings) if self._steer else None
+        maps = self._steer.open_maps(self._warnings) if self._steer else None
+        if maps is not None:
+            stack.callback(maps.close)
         if self._encode.two_pass:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idse-")))
             stats = str(folder / "x264_2pass.log")
             if maps is not None:
-                maps = recorded = RecordedMaps(maps)
-                stack.callback(recorded.close)
+                maps = recorded = stack.enter_context(closing(RecordedMaps(maps)))
             self._pass(source, None, maps, {"pass": "1", "stats": stats}, "pass 1")
             if maps is not None:
                 recorded.rewind()

@@ -1,0 +1,99 @@
+"""Where the maps of a run come from: networks, loaded while the source is opened, or a file."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from idse.pipeline.schedule import Schedule
+from idse.pipeline.steering import FileMaps, NetworkMaps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from idse.allocation import OffsetPolicy
+    from idse.pipeline.report import Warnings
+    from idse.pipeline.steering import Maps, Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringOptions:
+    """How an encode is steered.
+
+    Attributes
+    ----------
+    policy
+        What offsets may do.
+    models
+        Networks, ``NAME`` or ``NAME=WEIGHT``; see ``idse.vision.load_model`` for names.
+    n_s, seed
+        Rows and seed of the sketch.
+    analyse_every
+        Seconds of video between analyses of one scene.
+    maps
+        A map file in place of networks.
+    """
+
+    policy: OffsetPolicy
+    models: Sequence[str] = ()
+    n_s: int = 8
+    seed: int = 0
+    analyse_every: float = 5.0
+    maps: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What the report calls the maps' origin."""
+        return " ".join(self.models) if self.maps is None else f"maps {self.maps}"
+
+    def open_maps(self, warnings: Warnings) -> Maps:
+        """Read the map file, or begin to load the networks.
+
+        Raises
+        ------
+        MapError
+            The file cannot be used.
+        InputError
+            A value is out of range.
+        """
+        if self.maps is not None:
+            from idse.importance.maps import read_maps
+
+            return FileMaps(read_maps(self.maps))
+        schedule = Schedule(self.analyse_every)
+        return NetworkMaps(_Loading(self), schedule, warnings)
+
+
+class _Loading:
+    """Loads networks in a thread: importing torch alone takes two seconds."""
+
+    def __init__(self, options: SteeringOptions) -> None:
+        self._options = options
+        self._network: Network | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._load, name="load networks", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> None:
+        try:
+            from idse.importance.analyser import Analyser, load_networks
+
+            options = self._options
+            networks = load_networks(options.models)
+            self._network = Analyser(networks, n_s=options.n_s, seed=options.seed)
+        except BaseException as error:  # noqa: BLE001 - raised to whoever asks for the networks
+            self._error = error
+
+    def __call__(self) -> Network:
+        """Return the networks once they are there; raise what kept them from loading."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._network is not None
+        return self._network
+
+    def wait(self) -> None:
+        """Wait until loading has ended, well or not."""
+        self._thread.join()
