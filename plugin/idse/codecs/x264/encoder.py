@@ -68,8 +68,8 @@ class Encoder:
         x264's. A profile restricts options, also explicit ones.
     options
         Any x264 option by name, applied in this order: ``{"crf": "23", "bframes": "2"}``.
-        ``bitrate`` in kbit/s asks for ABR; ``pass`` 1 and 2 with ``stats`` for two passes (close
-        the first encoder before opening the second; ``slow-firstpass`` keeps a first pass from
+        ``bitrate`` in kbit/s asks for ABR; ``pass`` 1 and 2 with ``stats`` for two passes (flush
+        and close the first encoder before opening the second; ``slow-firstpass`` keeps a first pass from
         using fast settings); ``vbv-maxrate`` and ``vbv-bufsize`` constrain any of them; ``tff`` or
         ``bff`` codes interlaced.
     steer

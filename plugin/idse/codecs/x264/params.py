@@ -27,15 +27,15 @@ OPTION_NAMES: tuple[str, ...] = tuple(
     """
     8x8dct alternative-transfer analyse annexb aq-mode aq-strength asm aud avcintra-class
     avcintra-flavor b-adapt b-bias b-pyramid bff bframes bitrate bluray-compat cabac cabac-idc
-    chroma-me chroma-qp-offset chromaloc cll clbin-file colormatrix colorprim constrained-intra
+    chroma-me chroma-qp-offset chromaloc cll colormatrix colorprim constrained-intra
     cplxblur cpu-independent cqm cqm4 cqm4i cqm4ic cqm4iy cqm4p cqm4pc cqm4py cqm8 cqm8i cqm8p
     cqmfile crf crf-max crop-rect deadzone-inter deadzone-intra deblock deterministic direct
-    dpb-size dump-yuv fake-interlaced fast-pskip filler force-cfr fps frame-packing full-recon
+    dpb-size dump-yuv fake-interlaced fast-pskip filler force-cfr fps frame-packing
     fullrange interlaced intra-refresh ipratio keyint level log lookahead-threads
     mastering-display mbtree me merange min-keyint mixed-refs mvrange mvrange-thread nal-hrd nf nr
-    opencl opencl-device open-gop overscan partitions pass pbratio pic-struct psnr psy psy-rd
-    qblur qcomp qp qpmax qpmin qpstep ratetol rc-lookahead ref repeat-headers sar scenecut
-    slice-max-mbs slice-max-size slice-min-mbs slices slices-max sliced-threads ssim stats
+    opencl opencl-clbin opencl-device open-gop overscan partitions pass pbratio pic-struct psnr
+    psy psy-rd qblur qcomp qp qpmax qpmin qpstep ratetol rc-lookahead ref repeat-headers sar scenecut
+    slice-max-mbs slice-max-size slice-min-mbs slices slices-max sliced-threads sps-id ssim stats
     stitchable subme sync-lookahead tff threads transfer trellis vbv-bufsize vbv-init vbv-maxrate
     videoformat weightb weightp zones
     """.split()  # noqa: SIM905 (130 lines of quoted names read worse)
@@ -51,7 +51,6 @@ _FFMPEG_NAMES = {
     "cplxblur": "cplxblur",
     "flags": "interlaced, open-gop",
     "g": "keyint",
-    "keyint_min": "min-keyint",
     "maxrate": "vbv-maxrate",
     "motion-est": "me",
     "profile:v": "profile",
@@ -63,10 +62,12 @@ _FFMPEG_NAMES = {
 _RESERVED = {
     "annexb": "global_headers",
     "repeat-headers": "global_headers",
+    "global-header": "global_headers",
     "fps": "fps",
     "log": "the level of the Python logger idse.codecs.x264",
 }
 
+_PSY_TUNES = {"film", "animation", "grain", "stillimage", "psnr", "ssim"}
 _CSP = {(1, 1): _raw.CSP_I420, (1, 0): _raw.CSP_I422, (0, 0): _raw.CSP_I444}
 _MAX_UINT32 = 2**32 - 1
 
@@ -154,12 +155,16 @@ class Params:
             # x264 takes several tunes in one string, between any of these delimiters.
             names = tune.translate(str.maketrans("./-+", ",,,,")).split(",")
             check_choice("tune", tune, _raw.TUNES, names)
+            # x264 would take the first and say so on stderr only.
+            if len(set(names) & _PSY_TUNES) > 1:
+                raise InputError(
+                    f"tune {tune!r}: of {', '.join(sorted(_PSY_TUNES))} only one can be used"
+                )
         encoded = None if tune is None else tune.encode()
         code = library.functions.x264_param_default_preset(self.struct, preset.encode(), encoded)
         if code:
             raise InputError(
-                f"x264 {library.version} does not combine preset {preset!r} with tune {tune!r}: "
-                "of film, animation, grain, stillimage, psnr and ssim only one can be used"
+                f"x264 {library.version} does not take preset {preset!r} with tune {tune!r}"
             )
         weakref.finalize(self, library.functions.x264_param_cleanup, self.struct)
 

@@ -5,7 +5,9 @@ x264 adds a caller's offsets inside its adaptive quantisation. Measured on build
 - Constant QP (``qp=N``) and lossless coding (``crf=0`` at 8 bit) switch adaptive quantisation off:
   the offsets are lost. Nothing near these settings keeps them, so they are refused.
 - With ``aq-mode=0`` or ``aq-strength=0`` and mbtree off (so preset ultrafast, and tune psnr without
-  mbtree) they are lost too. This can be set right: see ``TINY_STRENGTH``.
+  mbtree) they are lost too. With CRF alone this is set right, see ``TINY_STRENGTH``. With a bitrate
+  or a VBV it is refused: rate control estimates costs in another way once adaptive quantisation is
+  on, so that a stream without any offset would not be stock's.
 - With ``aq-mode=0`` and mbtree on x264 itself turns to mode 1 at strength 0 and keeps them.
 
 Offsets that are kept are not always kept whole. They shrink once the QP of the frame passes 51; a
@@ -56,5 +58,11 @@ def set_right(struct: _raw.Param, parameters: Parameters) -> None:
         instead = f"crf={parameters.qp}" if parameters.qp > 0 else "crf=1 or more"
         raise InputError(
             f"x264 ignores QP offsets with {what}: ask for {instead}, or encode unsteered"
+        )
+    if parameters.rc_method != "crf" or parameters.vbv_maxrate or parameters.pass_:
+        raise InputError(
+            "with adaptive quantisation and mbtree off x264 ignores QP offsets, and with a "
+            "bitrate, VBV or two passes setting that right would change its rate control: add "
+            "mbtree=1 or aq-mode=1:aq-strength=0.0001, or encode unsteered"
         )
     struct.rc.i_aq_mode, struct.rc.f_aq_strength = 1, TINY_STRENGTH
