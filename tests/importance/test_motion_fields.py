@@ -97,7 +97,8 @@ def _frames(path, count):
 def test_cuts_between_clips_and_only_there(shared):
     """Three fixed cameras joined: a cut where they meet, none inside."""
     names = ("vtest.avi", "intel-car-detection.mp4", "intel-one-by-one-person-detection.mp4")
-    clips = [[p for p, _ in _frames(shared / "video" / name, 40)] for name in names]
+    # The corridor is flat and its source's keyframes differ from what precedes them (frame 80).
+    clips = [[p for p, _ in _frames(shared / "video" / name, 100)] for name in names]
     for clip in clips:
         estimator = MotionEstimator()
         fields = [estimator.push(p) for p in clip]
@@ -120,7 +121,7 @@ def test_cuts_between_photographs(shared):
         estimator = MotionEstimator()
         estimator.push(first)
         cuts.append(estimator.push(second).scene_cut)
-    assert np.mean(cuts) > 0.8
+    assert all(cuts)
 
 
 def test_a_darker_frame_is_no_cut_but_a_white_flash_may_be():
