@@ -69,9 +69,9 @@ class Encoder:
     options
         Any x264 option by name, applied in this order: ``{"crf": "23", "bframes": "2"}``.
         ``bitrate`` in kbit/s asks for ABR; ``pass`` 1 and 2 with ``stats`` for two passes (flush
-        and close the first encoder before opening the second; ``slow-firstpass`` keeps a first pass from
-        using fast settings); ``vbv-maxrate`` and ``vbv-bufsize`` constrain any of them; ``tff`` or
-        ``bff`` codes interlaced.
+        and close the first encoder before opening the second; ``slow-firstpass`` keeps a first pass
+        from using fast settings); ``vbv-maxrate`` and ``vbv-bufsize`` constrain any of them;
+        ``tff`` or ``bff`` codes interlaced.
     steer
         QP offsets are going to be given: settings in which x264 would drop them silently are set
         right where that changes nothing else, and refused where it would (see ``steering``).

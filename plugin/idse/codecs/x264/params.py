@@ -34,10 +34,10 @@ OPTION_NAMES: tuple[str, ...] = tuple(
     fullrange interlaced intra-refresh ipratio keyint level log lookahead-threads
     mastering-display mbtree me merange min-keyint mixed-refs mvrange mvrange-thread nal-hrd nf nr
     opencl opencl-clbin opencl-device open-gop overscan partitions pass pbratio pic-struct psnr
-    psy psy-rd qblur qcomp qp qpmax qpmin qpstep ratetol rc-lookahead ref repeat-headers sar scenecut
-    slice-max-mbs slice-max-size slice-min-mbs slices slices-max sliced-threads sps-id ssim stats
-    stitchable subme sync-lookahead tff threads transfer trellis vbv-bufsize vbv-init vbv-maxrate
-    videoformat weightb weightp zones
+    psy psy-rd qblur qcomp qp qpmax qpmin qpstep ratetol rc-lookahead ref repeat-headers sar
+    scenecut slice-max-mbs slice-max-size slice-min-mbs slices slices-max sliced-threads sps-id ssim
+    stats stitchable subme sync-lookahead tff threads transfer trellis vbv-bufsize vbv-init
+    vbv-maxrate videoformat weightb weightp zones
     """.split()  # noqa: SIM905 (130 lines of quoted names read worse)
 )
 
