@@ -125,23 +125,27 @@ SINGLE = {
         {"s": np.array([1, 1, 2, 1.5], np.float32)},
     ),
     "gemm": (
-        node("Gemm", "w", "c", transB=1, alpha=0.5, beta=2.0),
-        {"w": f32(5, 12), "c": f32(5)},
+        helper.make_node("Gemm", ["flat", "w", "c"], ["y"], transB=1, alpha=0.5, beta=2.0),
+        {"w": f32(5, 12), "c": f32(5), "shape": i64(-1, 12)},
     ),
-    "depth_to_space": (node("SpaceToDepth", blocksize=2), {}),
-    "mod_free_div": (node("Div", "d"), {"d": np.float32(3)}),
+    "space_to_depth": (node("SpaceToDepth", blocksize=2), {}),
+    "crd": (
+        helper.make_node("DepthToSpace", ["flat"], ["y"], blocksize=2, mode="CRD"),
+        {"shape": i64(1, 12, 4, 6)},
+    ),
+    "dcr": (
+        helper.make_node("DepthToSpace", ["flat"], ["y"], blocksize=2),
+        {"shape": i64(1, 12, 4, 6)},
+    ),
+    "mod": (node("Mod", "d", fmod=1), {"d": np.float32(0.7)}),
 }
 
 
 @pytest.mark.parametrize("case", SINGLE)
 def test_operator(case):
     single, constants = SINGLE[case]
-    if single.op_type == "Gemm":
-        first = helper.make_node("Reshape", ["x", "shape"], ["flat"])
-        single.input[0] = "flat"
-        compare(graph([first, single], constants={**constants, "shape": i64(-1, 12)}))
-    else:
-        compare(graph([single], constants=constants))
+    first = [helper.make_node("Reshape", ["x", "shape"], ["flat"])] if "shape" in constants else []
+    compare(graph([*first, single], constants=constants))
 
 
 @pytest.mark.parametrize("opset", [9, 10, 12])
@@ -173,12 +177,13 @@ def test_attention_block_with_shape_arithmetic():
     nodes = [
         helper.make_node("Conv", ["x", "wp"], ["p"], strides=[4, 4], name="patch.embed"),
         helper.make_node("Shape", ["p"], ["ps"]),
-        helper.make_node("Slice", ["ps", "zero", "two"], ["nc"]),
-        helper.make_node("Concat", ["nc", "minus"], ["s3"], axis=0),
+        helper.make_node("Gather", ["ps", "first"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "zero"], ["n1"]),
+        helper.make_node("Concat", ["n1", "four", "minus"], ["s3"], axis=0),
         helper.make_node("Reshape", ["p", "s3"], ["t0"]),
         helper.make_node("Transpose", ["t0"], ["t"], perm=[0, 2, 1]),
-        helper.make_node("LayerNormalization", ["t", "g", "gb"], ["n"]),
-        helper.make_node("MatMul", ["n", "wqkv"], ["qkv"]),
+        helper.make_node("LayerNormalization", ["t", "g", "gb"], ["ln"]),
+        helper.make_node("MatMul", ["ln", "wqkv"], ["qkv"]),
         helper.make_node("Split", ["qkv"], ["q", "k", "v"], axis=2),
         helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
         helper.make_node("MatMul", ["q", "kt"], ["a0"]),
@@ -192,7 +197,8 @@ def test_attention_block_with_shape_arithmetic():
     constants = {
         "wp": f32(4, 3, 4, 4),
         "zero": i64(0),
-        "two": i64(2),
+        "first": np.int64(0),
+        "four": i64(4),
         "minus": i64(-1),
         "g": f32(4),
         "gb": f32(4),

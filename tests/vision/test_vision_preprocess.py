@@ -209,6 +209,17 @@ def test_letterbox_pads_with_grey_and_stops_at_the_stride():
     assert (top, flexible.geometry(fmt).pad[0]) == (91, 11)
 
 
+def test_what_inference_cached_serves_gradients_too():
+    fmt = PictureFormat(width=45, height=27)
+    planes = random_planes(fmt)
+    net = network(size=(11, 18))
+    with torch.inference_mode():
+        net.to_input(*planes, fmt)
+    y = planes[0].requires_grad_()
+    (g,) = torch.autograd.grad(net.to_input(y, *planes[1:], fmt).sum(), y, create_graph=True)
+    assert g.abs().sum() > 0
+
+
 def test_ten_bit_and_strided_planes_are_read_as_they_are():
     fmt = PictureFormat(width=6, height=4, pix_fmt="yuv420p10le")
     wide = np.arange(4 * 8, dtype=np.uint16).reshape(4, 8) + 900

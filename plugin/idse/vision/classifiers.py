@@ -50,16 +50,24 @@ LITE_STD = (128 / 255,) * 3
 class _Conv(nn.Conv2d):
     """Convolution with folded normalisation, then ReLU6 where ``relu`` is set.
 
-    ``same`` pads as TensorFlow does: only as much as the stride needs, the odd sample at the far
-    side. Set after construction, before the first use.
+    Where it strides, ``same`` pads as TensorFlow does: only as much as needed, the odd sample at
+    the far side.
     """
 
     def __init__(
-        self, before: int, after: int, kernel: int, stride: int, groups: int = 1, *, relu: bool
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        *,
+        relu: bool,
+        stride: int = 1,
+        groups: int = 1,
+        same: bool = False,
     ) -> None:
         super().__init__(before, after, kernel, stride, kernel // 2, groups=groups)
         self.relu = relu
-        self.same = False
+        self.same = same and stride > 1
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._convolve_same(x) if self.same else super().forward(x)
@@ -74,15 +82,17 @@ class _Conv(nn.Conv2d):
 
 
 class _InvertedResidual(nn.Module):
-    def __init__(self, before: int, stage: _Stage, stride: int) -> None:
+    def __init__(self, before: int, stage: _Stage, stride: int, *, same: bool) -> None:
         super().__init__()
         expansion, after, _, _, kernel = stage
         hidden = before * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers.append(_Conv(before, hidden, 1, 1, relu=True))
-        layers.append(_Conv(hidden, hidden, kernel, stride, hidden, relu=True))
-        layers.append(_Conv(hidden, after, 1, 1, relu=False))
+            layers.append(_Conv(before, hidden, 1, relu=True))
+        layers.append(
+            _Conv(hidden, hidden, kernel, relu=True, stride=stride, groups=hidden, same=same)
+        )
+        layers.append(_Conv(hidden, after, 1, relu=False))
         self.layers = nn.Sequential(*layers)
         self.residual = stride == 1 and before == after
 
@@ -94,17 +104,18 @@ class _InvertedResidual(nn.Module):
 class InvertedResidualClassifier(nn.Module):
     """Stem, inverted residuals, 1x1 head, global mean, linear classifier: logits ``(n, 1000)``."""
 
-    def __init__(self, stages: tuple[_Stage, ...]) -> None:
+    def __init__(self, stages: tuple[_Stage, ...], *, same: bool) -> None:
         super().__init__()
-        self.stem = _Conv(3, 32, 3, 2, relu=True)
+        self.stem = _Conv(3, 32, 3, relu=True, stride=2, same=same)
         blocks: list[nn.Module] = []
         channels = 32
         for stage in stages:
             for repeat in range(stage[2]):
-                blocks.append(_InvertedResidual(channels, stage, stage[3] if repeat == 0 else 1))
+                stride = stage[3] if repeat == 0 else 1
+                blocks.append(_InvertedResidual(channels, stage, stride, same=same))
                 channels = stage[1]
         self.blocks = nn.ModuleList(blocks)
-        self.head = _Conv(channels, 1280, 1, 1, relu=True)
+        self.head = _Conv(channels, 1280, 1, relu=True)
         self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,21 +144,19 @@ def root_probabilities(logits: Tensor) -> Tensor:
 
 def load_lite0(path: Path) -> InvertedResidualClassifier:
     """Build EfficientNet-Lite0 from its state dict."""
-    network = _load(_LITE0, path, epsilon=1e-3)
-    for conv in network.convolutions():
-        conv.same = conv.stride[0] > 1
-    return network
+    return _load(InvertedResidualClassifier(_LITE0, same=True), path, epsilon=1e-3)
 
 
 def load_mobilenet_v2(path: Path) -> InvertedResidualClassifier:
     """Build MobileNetV2 from torchvision's state dict."""
-    return _load(_V2, path, epsilon=1e-5)
+    return _load(InvertedResidualClassifier(_V2, same=False), path, epsilon=1e-5)
 
 
-def _load(stages: tuple[_Stage, ...], path: Path, epsilon: float) -> InvertedResidualClassifier:
+def _load(
+    network: InvertedResidualClassifier, path: Path, epsilon: float
+) -> InvertedResidualClassifier:
     """Fill the network: both state dicts list conv, normalisation, ... in order of execution."""
     state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    network = InvertedResidualClassifier(stages)
     tensors = [t for name, t in state.items() if not name.endswith("num_batches_tracked")]
     convolutions = list(network.convolutions())
     if len(tensors) != 5 * len(convolutions) + 2:

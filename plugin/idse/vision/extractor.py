@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from idse.vision.geometry import Geometry
 
 RGB = npt.NDArray[np.uint8]
+
+# Pictures of one size that run together in detect and classify: bounds the memory, and larger
+# batches are no faster on a CPU.
+_BATCH = 8
 
 
 class _Reached(Exception):  # noqa: N818 (control flow, not an error)
@@ -230,38 +234,40 @@ class FeatureExtractor:
             handle.remove()
         raise ModelError(f"layer {layer!r} of {self.name} does not run in a forward pass")
 
-    def detect(self, pictures: Sequence[Picture | RGB]) -> list[Detections]:
+    def detect(self, pictures: Iterable[Picture | RGB]) -> list[Detections]:
         """Find objects in decoded pictures or uint8 RGB images; needs a ``Boxes`` head."""
         return self._task(pictures, Detections)
 
-    def classify(self, pictures: Sequence[Picture | RGB]) -> list[Classification]:
+    def classify(self, pictures: Iterable[Picture | RGB]) -> list[Classification]:
         """Classify decoded pictures or uint8 RGB images; needs a ``Top1`` head."""
         return self._task(pictures, Classification)
 
-    def _task(self, pictures: Sequence[Picture | RGB], kind: type[Any]) -> list[Any]:
-        results: list[Any] = [None] * len(pictures)
-        inputs: dict[tuple[int, ...], list[tuple[int, Tensor, Geometry]]] = {}
-        for i, picture in enumerate(pictures):
+    def _task(self, pictures: Iterable[Picture | RGB], kind: type[Any]) -> list[Any]:
+        results: list[Any] = []
+        batch: list[tuple[Tensor, Geometry]] = []
+        for picture in pictures:
             if isinstance(picture, Picture):
                 x, place = self.from_picture(picture), self.geometry(picture.format)
             else:
                 x, place = self.from_rgb(picture), self._rgb_geometry(picture)
-            inputs.setdefault(tuple(x.shape), []).append((i, x, place))
-        for group in inputs.values():
-            for i, result in zip((i for i, _, _ in group), self._decode(group), strict=True):
-                if not isinstance(result, kind):
-                    raise ModelError(
-                        f"{self.name} returns {type(result).__name__}, not {kind.__name__}"
-                    )
-                results[i] = result
+            if batch and (len(batch) == _BATCH or batch[0][0].shape != x.shape):
+                results += self._decode(batch)
+                batch = []
+            batch.append((x, place))
+        results += self._decode(batch) if batch else []
+        for result in results:
+            if not isinstance(result, kind):
+                raise ModelError(
+                    f"{self.name} returns {type(result).__name__}, not {kind.__name__}"
+                )
         return results
 
-    def _decode(self, group: list[tuple[int, Tensor, Geometry]]) -> list[Any]:
+    def _decode(self, batch: list[tuple[Tensor, Geometry]]) -> list[Any]:
         if self.head is None:
             raise ModelError(f"{self.name} has no task head: give FeatureExtractor head=...")
         with torch.inference_mode():
-            output = self.module(torch.cat([x for _, x, _ in group]))
-        return self.head.decode(output, [place for _, _, place in group])
+            output = self.module(torch.cat([x for x, _ in batch]))
+        return self.head.decode(output, [place for _, place in batch])
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:

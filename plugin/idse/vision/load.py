@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from idse.errors import ModelError
@@ -78,7 +79,8 @@ def _built_in(name: str, size: tuple[int, int] | None) -> FeatureExtractor:
         yolo = darknet.Darknet(files["yolov4-tiny.cfg"], files["yolov4-tiny.weights"])
         labels = tuple(files["coco.names"].read_text(encoding="utf-8").split("\n")[:80])
         return FeatureExtractor(
-            yolo,
+            # A fifth less time forward, a tenth less backward on a CPU.
+            yolo.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             size=size,
             stride=yolo.stride,
             features=darknet.gated_features,
@@ -92,7 +94,7 @@ def _built_in(name: str, size: tuple[int, int] | None) -> FeatureExtractor:
         network = classifiers.load_mobilenet_v2(files["mobilenet_v2.pth"])
         mean, std = classifiers.IMAGENET_MEAN, classifiers.IMAGENET_STD
     return FeatureExtractor(
-        network,
+        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         size=size,
         mean=mean,
         std=std,

