@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_grad
 from idse.vision import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -57,7 +58,10 @@ def _checked_weight(name: str, weight: float) -> float:
 
 
 class Analyser:
-    """Computes importance maps.
+    """Computes importance maps, on one CPU thread (or where the networks' parameters are).
+
+    One thread, because sums depend in their last digits on how many there are, and a map must not
+    depend on the machine's cores; and because the encoder has use for the other ones.
 
     Parameters
     ----------
@@ -128,7 +132,9 @@ class Analyser:
         ModelError
             A network fails on this picture, or is not finite there.
         """
-        energies = [self._energy(picture, g, k) for k, g in enumerate(self._gradients(picture))]
+        with _one_thread():
+            gradients = self._gradients(picture)
+            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
         scales = self._scales(picture, energies)
         energy = sum(e * s for e, s in zip(energies, scales, strict=True))
         return ImportanceMap.of(picture, np.asarray(energy, np.float32))
@@ -143,13 +149,14 @@ class Analyser:
         ModelError
             As `analyse`.
         """
-        gradients = self._gradients(picture)
-        energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
-        scales = self._scales(picture, energies)
-        parts = [
-            network.shrink_transposed(g * math.sqrt(scale), picture.format)
-            for network, g, scale in zip(self._networks, gradients, scales, strict=True)
-        ]
+        with _one_thread():
+            gradients = self._gradients(picture)
+            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
+            scales = self._scales(picture, energies)
+            parts = [
+                network.shrink_transposed(g * math.sqrt(scale), picture.format)
+                for network, g, scale in zip(self._networks, gradients, scales, strict=True)
+            ]
         y, cb, cr = (torch.cat(planes)[:, 0].cpu().numpy() for planes in zip(*parts, strict=True))
         return SketchedJacobian(y=y, cb=cb, cr=cr, format=picture.format)
 
@@ -179,6 +186,16 @@ class Analyser:
         shares = [weight / sum(self._weights) for weight in self._weights]
         # A network that has been blind so far has nothing to say.
         return [s / mean if mean > 0 else 0.0 for s, mean in zip(shares, means, strict=True)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cast(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:

@@ -12,6 +12,7 @@ File format ``idse-map``, version 1: a safetensors file with the string metadata
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -267,7 +268,15 @@ def write_maps(
         "dtype": metadata.dtype,
     }
     strings = {key: str(value) for key, value in described.items()}
-    write_atomically(path, safetensors.numpy.save(tensors, strings))
+    write_atomically(path, _sort_header(safetensors.numpy.save(tensors, strings)))
+
+
+def _sort_header(data: bytes) -> bytes:
+    """Make the file a function of its content: safetensors writes metadata in random order."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)  # tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def read_maps(path: str | os.PathLike[str]) -> MapSet:

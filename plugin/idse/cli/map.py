@@ -1,0 +1,145 @@
+"""``idse map``: write the importance maps of an image or a video, and draw one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from idse.importance import Analyser, ImportanceMap
+    from idse.pipeline.report import Warnings
+    from idse.pipeline.source import DecodedFrame, Source
+
+_DEFAULT_MODEL = "yolov4-tiny"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Attach the command to the parser."""
+    parser = commands.add_parser(
+        "map",
+        help="write the importance maps of an image or a video",
+        description="Write what a network looks at, per macroblock, for idse transcode --maps.",
+    )
+    parser.add_argument("input", metavar="IN", help="image or video: a path, a URL, or - for stdin")
+    parser.add_argument("output", metavar="OUT.safetensors")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help=f"network, as in idse models; repeat it to combine several (default {_DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--n-s", type=int, default=8, metavar="N", help="rows of the sketch (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sketch (default %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64", "bfloat16"),
+        default="float32",
+        help="what the network runs in (default %(default)s)",
+    )
+    parser.add_argument(
+        "--analyse-every",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="time between analyses of one scene; 0 analyses every frame (default %(default)s)",
+    )
+    parser.add_argument("--overlay", metavar="PNG", help="draw the first map beside its frame")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from idse.errors import InputError
+    from idse.importance import Analyser, load_networks, write_maps
+    from idse.importance.overlay import overlay, save_png
+    from idse.pipeline.frames import rgb
+    from idse.pipeline.report import Warnings
+    from idse.pipeline.source import Source
+
+    for target in filter(None, (args.output, args.overlay)):
+        if (
+            Path(target).exists()
+            and Path(args.input).exists()
+            and Path(target).samefile(args.input)
+        ):
+            raise InputError(f"{target} is the input: name another file to write")
+    warnings = Warnings()
+    drawing = None
+    maps: list[ImportanceMap] = []
+    with Source(args.input, warnings=warnings, motion_vectors=True) as source:
+        networks = load_networks(args.model or [_DEFAULT_MODEL])
+        analyser = Analyser(networks, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
+        for frame, found in _analyse(source, analyser, args.analyse_every, warnings):
+            if not maps and args.overlay:
+                drawing = overlay(rgb(frame.frame), found.weight())
+            maps.append(found)
+    metadata = analyser.metadata
+    write_maps(args.output, maps, metadata)
+    if drawing is not None:
+        save_png(args.overlay, drawing)
+    summary = {
+        "frames_analysed": len(maps),
+        "frame_indices": [item.frame_index for item in maps],
+        "width": maps[0].width,
+        "height": maps[0].height,
+        "pix_fmt": maps[0].pix_fmt,
+        "model": metadata.model,
+        "n_s": metadata.n_s,
+        "seed": metadata.seed,
+        "dtype": metadata.dtype,
+        "warnings": list(warnings.messages),
+    }
+    if args.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        frames = "1 frame" if len(maps) == 1 else f"{len(maps)} frames"
+        print(f"{args.output}: {frames} of {args.input} analysed by {metadata.model}")
+        if args.overlay:
+            print(f"{args.overlay}: frame {maps[0].frame_index} and its importance")
+    return 0
+
+
+def _analyse(
+    source: Source, analyser: Analyser, every: float, warnings: Warnings
+) -> Iterator[tuple[DecodedFrame, ImportanceMap]]:
+    """Analyse the frames that a transcode of this source would.
+
+    Raises
+    ------
+    ModelError
+        The network failed on every frame that it was shown.
+    """
+    from idse.errors import ModelError
+    from idse.importance.motion import MotionEstimator
+    from idse.pipeline.schedule import Schedule
+    from idse.pipeline.source import DecodedFrame, side_data
+
+    schedule = Schedule(every)
+    motion = MotionEstimator()
+    analysed, failure = 0, None
+    for item in source.items():
+        if not isinstance(item, DecodedFrame):
+            continue
+        vectors = side_data(item.frame).get("MOTION_VECTORS")
+        field = motion.push(item.picture, None if vectors is None else vectors.to_ndarray())
+        seconds = float(item.time.pts * source.time_base)
+        if not schedule.due(seconds, cut=field is None or field.scene_cut):
+            continue
+        try:
+            found = analyser.analyse(item.picture)
+        except ModelError as error:
+            failure = error
+            warnings.add("network", f"{error}; such frames get no map")
+            continue
+        schedule.done(seconds)
+        analysed += 1
+        yield item, found
+    if failure is not None and not analysed:
+        raise failure
