@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from idse.errors import InputError
 
+# Seconds between analyses of one scene: what keeps a transcode on two processors within 1.5 times
+# of x264 alone (see tools/bench).
+ANALYSE_EVERY = 8.0
+
 
 class Schedule:
     """Analyse at the start, at scene cuts, and when the last analysis is old enough.

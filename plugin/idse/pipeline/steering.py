@@ -76,7 +76,7 @@ class Loading(Protocol):
     def __call__(self) -> Network:
         """Return it, once it is there."""
 
-    def wait(self) -> None:
+    def close(self) -> None:
         """Wait for it, and do not mind if it failed."""
 
 
@@ -120,7 +120,7 @@ class NetworkMaps:
 
     def close(self) -> None:
         """Wait for a load that is under way: ending the process inside an import may crash it."""
-        self._analyser.wait()
+        self._analyser.close()
 
 
 class FileMaps:
