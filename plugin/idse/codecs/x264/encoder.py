@@ -82,6 +82,19 @@ class Encoder:
     library
         None takes ``load_library()``.
 
+    Attributes
+    ----------
+    headers
+        SPS, PPS and x264's message; ``extradata`` has the first two as an "avcC" record.
+    parameters
+        The settings in effect, after x264's own corrections.
+    format
+        Size and pixel format of the pictures that ``encode`` takes.
+    coded_width, coded_height
+        Size of the pictures that a decoder gives out.
+    library, global_headers
+        As given.
+
     Raises
     ------
     InputError
@@ -133,15 +146,10 @@ class Encoder:
         self.format = PictureFormat(width=width, height=height, pix_fmt=pix_fmt)
         self.coded_width: int = params.struct.i_width
         self.coded_height: int = params.struct.i_height
-        if (self.coded_width, self.coded_height) != (width, height):
-            logger.warning(
-                "H.264 cannot carry %s of %dx%d: coded as %dx%d, edges repeated",
-                pix_fmt,
-                width,
-                height,
-                self.coded_width,
-                self.coded_height,
-            )
+        coded_size = f"{self.coded_width}x{self.coded_height}"
+        if coded_size != f"{width}x{height}":
+            message = "H.264 cannot carry %s of %dx%d: coded as %s, edges repeated"
+            logger.warning(message, pix_fmt, width, height, coded_size)
         picture = PictureFormat(width=self.coded_width, height=self.coded_height, pix_fmt=pix_fmt)
         self._coded_shapes = (self.coded_height, self.coded_width), *[picture.chroma_shape] * 2
         self._csp = params.struct.i_csp | (_raw.CSP_HIGH_DEPTH if picture.bit_depth > 8 else 0)
@@ -157,14 +165,15 @@ class Encoder:
         struct.pf_log, struct.i_log_level = self._sink.function, self._sink.level
         with zeroed_allocations():
             handle = self.library.open_function(struct)
+        if handle:
+            self._handle = handle
+            self._finalizer = weakref.finalize(self, _close, functions, handle, self._sink)
         self._sink.raise_failure()
         if not handle:
             raise CodecError(
                 f"x264 {self.library.version} does not open an encoder for {self.format.pix_fmt} "
                 f"{self.coded_width}x{self.coded_height}: {self._sink.take_errors()}"
             )
-        self._handle = handle
-        self._finalizer = weakref.finalize(self, _close, functions, handle, self._sink)
         nals, count = ctypes.POINTER(_raw.Nal)(), ctypes.c_int()
         size = functions.x264_encoder_headers(handle, nals, count)
         if size < 0:
@@ -178,10 +187,11 @@ class Encoder:
     def _open_steerable(self, params: Params) -> None:
         """Open again with parameters that keep offsets; the stream states those asked for."""
         asked, message = self.parameters, self.headers.sei
-        steering.set_right(params.struct, asked)
         self.close()
+        steering.set_right(params.struct, asked)
         self._open(params)
         if steering.drops_offsets(self.parameters):
+            self.close()
             raise InputError("x264 drops QP offsets with these options: encode unsteered")
         # Nothing but offsets can tell the two apart, and a stream that gets none must be the one
         # that stock x264 writes, its message included.
@@ -193,7 +203,7 @@ class Encoder:
         )
 
     def close(self) -> None:
-        """Free the encoder; delayed pictures are lost. Writes the statistics of a first pass."""
+        """Free the encoder; delayed pictures are lost. A flushed first pass gets its statistics."""
         if self._handle is None:
             return
         with self._exclusive():
@@ -275,6 +285,7 @@ class Encoder:
         if self._flushing:
             raise CodecError("the encoder was flushed: it takes no more pictures")
         check_choice("frame type", frame_type, _raw.PICTURE_TYPES, [frame_type])
+        pts = int(pts)  # ctypes takes no numpy integers
         if self._last_pts is not None and pts <= self._last_pts:
             raise InputError(f"pts {pts} does not follow {self._last_pts}: pts must increase")
         if not -(2**62) < pts < 2**62:
@@ -300,7 +311,7 @@ class Encoder:
             picture.prop.quant_offsets = offsets.ctypes.data
         # ``coded`` and ``offsets`` live until x264 has read them, which is before it returns.
         packets = self._encode(picture)
-        self._last_pts = int(pts)
+        self._last_pts = pts
         return packets
 
     def flush(self) -> Iterator[Packet]:
