@@ -222,5 +222,6 @@ def _decode(path: str, index: int, pts: int | None) -> npt.NDArray[np.uint8]:
                 if number == index if pts is None else frame.pts == pts:
                     return rgb(frame)
     except av.FFmpegError as error:
-        raise InputError(f"cannot decode frame {index} of {path}: {error}") from error
+        reason = error.strerror or error
+        raise InputError(f"cannot decode frame {index} of {path}: {reason}") from error
     raise InputError(f"frame {index} of {path} cannot be decoded: its references are missing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import av
 
     from idse.codecs.h264.parser import ParsedPicture
+
+_LOGGER = logging.getLogger(__name__)
 
 # No frame is decoded more than this many frames before its presentation: ITU-T H.264, A.3.1 limits
 # the decoded picture buffer to 16 frames.
@@ -61,15 +64,17 @@ def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]
             codec = stream.codec_context.name
             if codec != "h264":
                 raise InputError(f"{path} holds {codec} video, not H.264: nothing to read back")
-            count = 0
+            last = None
             for frame in _presented(_parse(container, stream)):
-                count += 1
+                last = frame
                 yield frame
+            if last is not None:
+                _warn_if_short(str(path), container, stream, last)
     except av.FFmpegError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
-    if count == 0:
+    if last is None:
         raise InputError(f"{path} has no video frames")
 
 
@@ -90,6 +95,25 @@ def _parse(
         tag = _HIDDEN if packet.is_discard else _NO_PTS if packet.pts is None else packet.pts
         yield from parser.feed(bytes(packet), length_size=length_size, tag=tag)
     yield from parser.flush()
+
+
+def _warn_if_short(
+    path: str,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    last: FrameMacroblocks,
+) -> None:
+    """Warn where the file promises more than it holds, as a cut Matroska file does silently."""
+    import av
+
+    if last.pts is None or stream.time_base is None or container.duration is None:
+        return
+    promised = container.duration / av.time_base
+    found = float((last.pts - (stream.start_time or 0)) * stream.time_base)
+    if found < 0.9 * promised - 1:
+        _LOGGER.warning(
+            "%s: the last frame is at %.1f s of %.1f s: is it cut off?", path, found, promised
+        )
 
 
 def _parameter_sets(header: bytes) -> Iterator[bytes]:
