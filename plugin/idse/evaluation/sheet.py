@@ -1,0 +1,92 @@
+"""One picture that shows a comparison: source, importance, QP, both outputs with detections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from idse.importance.overlay import blend, heat, panel, side_by_side, upscale, weight_panel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.vision import Detections
+
+_BOX = (64, 255, 96)
+_GAP = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A decoded picture, uint8 ``(height, width, 3)``, and what was detected in it."""
+
+    rgb: npt.NDArray[np.uint8]
+    found: Detections
+
+
+def draw_boxes(shown: Shown, labels: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Return the picture with its detections drawn: box, class and score in percent."""
+    image = Image.fromarray(shown.rgb)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(11, image.width // 50))
+    found = shown.found
+    for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True):
+        left, top, right, bottom = (float(v) for v in box)
+        # Networks put boxes beyond the edge; Pillow wants them in order.
+        left, right = sorted(min(max(v, 0.0), image.width - 1) for v in (left, right))
+        top, bottom = sorted(min(max(v, 0.0), image.height - 1) for v in (top, bottom))
+        draw.rectangle((left, top, right, bottom), outline=_BOX, width=2)
+        name = labels[int(kind)] if int(kind) < len(labels) else str(int(kind))
+        text = f"{name} {round(100 * float(score))}"
+        area = draw.textbbox((left + 3, top + 2), text, font)
+        draw.rectangle((area[0] - 3, area[1] - 2, area[2] + 3, area[3] + 2), fill=_BOX)
+        draw.text((left + 3, top + 2), text, (0, 0, 0), font)
+    return np.asarray(image)
+
+
+def draw_sheet(
+    source: Shown,
+    stock: Shown,
+    steered: Shown,
+    *,
+    weight: npt.NDArray[np.float32],
+    qp: npt.NDArray[Any],
+    labels: Sequence[str] = (),
+) -> Image.Image:
+    """Draw the whole comparison in two rows.
+
+    Parameters
+    ----------
+    source, stock, steered
+        The same frame before and after coding.
+    weight
+        float32 ``(mb_rows, mb_cols)``: importance per luma sample.
+    qp
+        ``(mb_rows, mb_cols)`` of the steered encode; NaN where a macroblock is skipped.
+    labels
+        Names of the classes.
+    """
+    height, width = source.rgb.shape[:2]
+    known = qp[np.isfinite(qp)]
+    lo, hi = (float(known.min()), float(known.max())) if known.size else (0.0, 51.0)
+    hi = max(hi, lo + 1)
+    # Bright is where the bits go, as in the map of importance: a low QP.
+    colours = upscale(heat(-qp, -hi, -lo), width, height)
+    top = [
+        panel(draw_boxes(source, labels), "source"),
+        weight_panel(source.rgb, weight, "importance / mean"),
+        panel(blend(source.rgb, colours), "QP, steered (grey: skipped)", f"{hi:g}", f"{lo:g}"),
+    ]
+    bottom = [
+        panel(draw_boxes(stock, labels), "stock x264"),
+        panel(draw_boxes(steered, labels), "steered, same size"),
+    ]
+    rows = [side_by_side(top), side_by_side(bottom)]
+    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows) + _GAP))
+    sheet.paste(rows[0], (0, 0))
+    sheet.paste(rows[1], (0, rows[0].height + _GAP))
+    return sheet
