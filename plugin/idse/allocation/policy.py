@@ -56,10 +56,10 @@ class OffsetPolicy:
         high rate, in [0, 2].
     alpha
         Weight of plain squared error beside importance, at least 0: tau = alpha * tau_tilde with
-        tau_tilde = ||J_s||_F^2 / n_p over the segment, so that at 1 both count the same on average
-        (Fernandez-Menduina et al., "Image Coding for Machines via Feature-Preserving
-        Rate-Distortion Optimization", equation for tau in section IV-A, with the mean of the
-        spectrum in place of its largest value).
+        tau_tilde the mean importance per luma sample over the segment, so that at 1 both count the
+        same on average (Fernandez-Menduina et al., "Image Coding for Machines via
+        Feature-Preserving Rate-Distortion Optimization", equations 19 and 27; the spectral norm of
+        equation 21 would leave nothing but squared error).
     max_offset
         Bound of the offsets' magnitude in QP, in (0, 51].
     floor_crf
@@ -72,8 +72,8 @@ class OffsetPolicy:
         Seconds after which what was seen counts 1/e in the running means.
     """
 
-    strength: float = 0.5
-    alpha: float = 0.3
+    strength: float = 0.7
+    alpha: float = 0.1
     max_offset: float = 8.0
     floor_crf: float | None = None
     protect: tuple[Rect, ...] = ()
