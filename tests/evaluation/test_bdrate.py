@@ -172,12 +172,17 @@ def test_weights_are_resamples_and_the_same_for_the_same_seed():
         bootstrap_weights(1)
 
 
-def test_resamples_without_overlap_take_the_interval_away():
-    scores = np.tile(SCORES, (41, 1))
-    lost = scores.copy()
-    lost[1:5] += 1  # a tenth of the resamples
-    curves = {"stock": (np.tile(RATES, (41, 1)), scores), "test": (np.tile(RATES, (41, 1)), lost)}
+@pytest.mark.parametrize("lost", [1.0, math.nan], ids=["no overlap", "not measured"])
+@pytest.mark.parametrize(("count", "told"), [(1, False), (4, True)])
+def test_undefined_resamples_take_the_interval_away(lost, count, told):
+    rates, scores = np.tile(RATES, (41, 1)), np.tile(SCORES, (41, 1))
+    broken = scores.copy()
+    broken[1 : 1 + count] += lost
+    curves = {"stock": (rates, scores), "test": (rates * 0.9, broken)}
     estimate = bootstrap_bd_rates(curves, anchor="stock", kind="score")["test"]
-    assert estimate.percent == pytest.approx(0)
-    assert math.isnan(estimate.low)
-    assert "10% of the resamples" in estimate.undefined
+    assert estimate.percent == pytest.approx(-10)
+    if told:
+        assert math.isnan(estimate.low)
+        assert "undefined in 10% of the resamples" in estimate.undefined
+    else:
+        assert estimate.low == pytest.approx(-10)

@@ -86,7 +86,7 @@ def main() -> None:
             looped = Path(scratch) / f"long{clip.suffix}"
             loop = ["-stream_loop", str(args.loops - 1)]
             run([*FFMPEG, *loop, "-i", clip, "-map", "0:v:0", "-c", "copy", looped])
-            long = run(programs(looped, out)["idse transcode"])
+            long = run(programs(looped, out.with_name("long.mp4"))["idse transcode"])
 
     text = f"# Cost of steering\n\n`{command_line()}`\n\n"
     text += f"{clip.name}, preset medium, medians of {args.runs} turns; {facts['cores']} cores of "

@@ -175,10 +175,13 @@ def bootstrap_weights(units: int, *, resamples: int = 1000, seed: int = 0) -> np
 
 
 def mean_of(values: npt.ArrayLike, weights: npt.NDArray[Any]) -> FloatArray:
-    """Return the weighted mean over units: ``values (..., units)`` gives ``(rows, ...)``."""
+    """Return the weighted mean over units: ``values (..., units)`` gives ``(rows, ...)``.
+
+    NaN where a row gives no unit any weight.
+    """
     total = np.tensordot(weights, np.asarray(values, np.float64), axes=(1, -1))
-    count = weights.sum(axis=1, dtype=np.float64)
-    return np.asarray(total / count.reshape(-1, *[1] * (total.ndim - 1)))
+    count = weights.sum(axis=1, dtype=np.float64).reshape(-1, *[1] * (total.ndim - 1))
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def bootstrap_bd_rates(
@@ -197,16 +200,21 @@ def bootstrap_bd_rates(
     Raises
     ------
     InputError
-        As for ``bd_rates``, or a different number of rows.
+        As for ``bd_rates``, or a different number of rows. A resample in which an accuracy is NaN
+        (no unit drawn that it can be measured on) only counts as one without a BD-rate.
     """
     rows = {len(values) for curve in curves.values() for values in curve}
     if len(rows) != 1:
         raise InputError(f"curves of {sorted(rows)} rows are not resamples of one sample")
-    draws = [
-        bd_rates({k: (r[row], a[row]) for k, (r, a) in curves.items()}, anchor=anchor, kind=kind)
-        for row in range(rows.pop())
-    ]
-    return {name: _with_interval([draw[name] for draw in draws]) for name in curves}
+
+    def draw(row: int) -> dict[str, Estimate]:
+        if row and not all(np.isfinite(values[row]).all() for _, values in curves.values()):
+            return dict.fromkeys(curves, Estimate(percent=math.nan, overlap=0.0))
+        chosen = {name: (rate[row], values[row]) for name, (rate, values) in curves.items()}
+        return bd_rates(chosen, anchor=anchor, kind=kind)
+
+    draws = [draw(row) for row in range(rows.pop())]
+    return {name: _with_interval([item[name] for item in draws]) for name in curves}
 
 
 def _with_interval(draws: list[Estimate]) -> Estimate:
@@ -219,7 +227,7 @@ def _with_interval(draws: list[Estimate]) -> Estimate:
         return Estimate(
             percent=sample.percent,
             overlap=sample.overlap,
-            undefined=f"no interval: {missing:.0%} of the resamples overlap too little",
+            undefined=f"no interval: undefined in {missing:.0%} of the resamples",
         )
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(defined, [tail, 100 - tail])

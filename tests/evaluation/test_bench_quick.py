@@ -1,0 +1,60 @@
+"""The benchmarks run to their end and write what they promise; what they measure is not judged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.full
+
+BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
+
+
+def run(name, tmp_path, *arguments):
+    environment = os.environ | {"IDSE_BENCH_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, BENCH / f"{name}.py", "--results", tmp_path, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    markdown = (tmp_path / f"{name}.md").read_text()
+    assert markdown in done.stdout
+    return json.loads((tmp_path / f"{name}.json").read_text()), markdown
+
+
+def test_first_gain(shared, tmp_path):
+    found, markdown = run("first_gain", tmp_path, "--quick")
+    assert "`python tools/bench/first_gain.py --results" in markdown
+    for part in ("images", "video"):
+        distance = found[part]["bd_rate"]["output distance, yolov4-tiny"]
+        assert distance["stock default"]["percent"] == 0
+        assert {"steered defaults", "stock default"} == set(distance)
+        curves = found[part]["curves"]
+        for configuration in curves.values():
+            assert configuration["bytes"] == sorted(configuration["bytes"], reverse=True)
+        stock, steered = (curves[name]["PSNR-Y"] for name in ("stock default", "steered defaults"))
+        assert stock != steered
+        assert len(stock) == len(found["crf"]) >= 6
+
+
+def test_defaults(shared, tmp_path):
+    found, markdown = run("defaults", tmp_path, "--quick")
+    assert "| n_s 1 |" in markdown
+    assert found["frames_analysed"]["stock default"] == 0
+    assert found["frames_analysed"]["n_s 1"] > 0
+    assert found["cpu_ratio"]["n_s 1"] > 1
+
+
+def test_cost(shared, tmp_path):
+    clip = tmp_path / "short.avi"
+    source = shared / "video" / "vtest.avi"
+    cut = ["ffmpeg", "-v", "error", "-i", source, "-t", "2", "-c", "copy", clip]
+    subprocess.run(cut, check=True)
+    options = ["--input", clip, "--runs", "1", "--loops", "2"]
+    found, _ = run("cost", tmp_path, *options)
+    assert set(found["turns"]) == {"ffmpeg", "idse transcode", "idse transcode --no-steer"}
+    (stock,) = found["turns"]["ffmpeg"]
+    assert 0 < stock["cpu"] < 4 * stock["wall"] + 1
+    assert 10 << 20 < stock["peak"] < 4 << 30
+    assert found["long"]["loops"] == 2
