@@ -92,7 +92,7 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (8)")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
-        "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (5)"
+        "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (8)"
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (0.5)")
     group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")

@@ -22,10 +22,9 @@ STANDARD_OUTPUT = "-"
 # What an MPEG-2 transport stream has a stream type for. FFmpeg writes any other codec as private
 # data that nothing reads back.
 _TS_CODECS = {
-    *("aac", "aac_latm", "ac3", "dca", "dts", "eac3", "mp1", "mp1float", "mp2", "mp2float"),
-    *("mp3", "mp3float", "opus", "libopus", "s302m", "truehd"),
+    *("aac", "aac_latm", "ac3", "dts", "eac3", "mp1", "mp2", "mp3", "opus", "s302m", "truehd"),
     *("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"),
-    *("dvb_subtitle", "dvbsub", "dvb_teletext", "hdmv_pgs_subtitle", "pgssub"),
+    *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
     *("klv", "timed_id3", "scte_35"),
 }
 
@@ -136,5 +135,5 @@ def why_not(stream: Stream, form: OutputFormat) -> str | None:
 def codec_name(stream: Stream) -> str:
     """Return FFmpeg's name of a stream's codec, or of its kind where it has none."""
     context = stream.codec_context
-    name = getattr(stream, "name", None) if context is None else context.name
+    name = getattr(stream, "name", None) if context is None else context.codec.canonical_name
     return name or stream.type

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+from av.stream import Disposition
 
 from idse.errors import InputError, OutputError
 from idse.pipeline.containers import STANDARD_OUTPUT, OutputFormat, add_copy, codec_name, why_not
@@ -203,8 +204,12 @@ class Sink:
             self._pending.append(packet)
             return
         stream = self._copies.get(packet.stream_index)
-        if stream is None or packet.dts is None:
+        if stream is None:
             return
+        if packet.dts is None:
+            if not stream.disposition & Disposition.attached_pic:
+                return
+            packet.pts = packet.dts = 0  # a cover has no time of its own
         packet.stream = stream
         with self._writing():
             self._container.mux_one(packet)

@@ -170,7 +170,7 @@ class Source:
         count = 0
         for packet in self._packets():
             if packet.stream is not self.video:
-                if packet.dts is not None or packet.size:
+                if packet.size:
                     yield packet
                 continue
             for frame in self._decode(packet):
