@@ -47,7 +47,9 @@ def load_networks(specs: Sequence[str]) -> list[tuple[FeatureExtractor, float]]:
             value = float(weight)
         except ValueError:
             raise InputError(f"weight {weight!r} in {spec!r} is not a number") from None
-        networks.append((load_model(name), _checked_weight(name, value)))
+        network = load_model(name)
+        network.name = name  # so that reports and errors say what the user can type again
+        networks.append((network, _checked_weight(name, value)))
     return networks
 
 
