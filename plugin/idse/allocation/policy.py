@@ -72,8 +72,8 @@ class OffsetPolicy:
         Seconds after which what was seen counts 1/e in the running means.
     """
 
-    strength: float = 0.7
-    alpha: float = 0.1
+    strength: float = 1.0
+    alpha: float = 0.3
     max_offset: float = 8.0
     floor_crf: float | None = None
     protect: tuple[Rect, ...] = ()

@@ -94,7 +94,7 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (8)"
     )
-    group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (0.5)")
+    group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
     group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
     group.add_argument("--max-offset", type=float, metavar="QP", help="largest offset (8)")
     group.add_argument(
