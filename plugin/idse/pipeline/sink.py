@@ -67,7 +67,8 @@ class Sink:
         self._time_base: Fraction | None = None
         self._copies: dict[int, Stream] = {}
         self._pending: list[av.Packet[Any]] = []
-        self._pipe: _Pipe | None = None
+        self._pipe: _RawFile | None = None
+        self._segments: list[_RawFile] = []
         self._path = None if target == STANDARD_OUTPUT else Path(os.path.realpath(target))
         self._in_place = self._path is None or (
             self._path.exists() and not self._path.is_file() and not self._path.is_dir()
@@ -142,16 +143,29 @@ class Sink:
         options = {"fflags": "+bitexact", **self.form.options}
         if self._in_place:
             options.update(self.form.pipe_options)
-            self._pipe = _Pipe(self._path)
+            self._pipe = _RawFile(
+                os.dup(1) if self._path is None else os.open(self._path, os.O_WRONLY)
+            )
             return av.open(self._pipe, "w", format=self.form.muxer, container_options=options)
         assert self._path is not None
+        io_open = None
         if self.form.name == "hls":
             stem = self._path.stem
             name = f"file:{self._part / self._path.name}"
             options["hls_segment_filename"] = f"file:{self._part / stem}%d.ts"
+            io_open = self._open_segment
         else:
             name = f"file:{self._part}"
-        return av.open(name, "w", format=self.form.muxer, container_options=options)
+        return av.open(
+            name, "w", format=self.form.muxer, container_options=options, io_open=io_open
+        )
+
+    def _open_segment(self, url: str, flags: int, options: dict[str, str]) -> _RawFile:  # noqa: ARG002
+        """Open a file for the HLS muxer, which itself would not tell of a full disk."""
+        path = url.removeprefix("file:")
+        segment = _RawFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+        self._segments.append(segment)
+        return segment
 
     def _add_video(
         self, source: Source, encoder: Encoder, first: Packet, matrix: Sequence[int] | None
@@ -225,6 +239,9 @@ class Sink:
         assert self._container is not None
         with self._writing():
             self._container.close()
+            for segment in self._segments:
+                if segment.failure is not None:
+                    raise segment.failure
             if self._pipe is not None:
                 self._pipe.close()
                 return self._pipe.written
@@ -256,18 +273,23 @@ class Sink:
                 self._part.unlink(missing_ok=True)
 
 
-class _Pipe:
-    """Standard output, or what is no regular file: written in order, never rewound."""
+class _RawFile:
+    """What is written in order and never rewound; keeps the error that writing ended with."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._descriptor = os.dup(1) if path is None else os.open(path, os.O_WRONLY)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self.written = 0
+        self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``."""
         rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            self.failure = error
+            raise
         self.written += len(data)
         return len(data)
 

@@ -34,6 +34,7 @@ STANDARD_INPUT = "-"
 # Seconds that a network source may be silent before it counts as gone.
 _NETWORK_TIMEOUT = 30.0
 _DEFAULT_RATE = Fraction(25)  # of sources that state none, as FFmpeg assumes
+_NO_MEDIA = {"tty"}  # FFmpeg draws any text as a video
 # A declared duration that is off by more than this was not rounding.
 _MISSING_SECONDS = 1.0
 
@@ -100,6 +101,8 @@ class Source:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"cannot open {self.label}: {_reason(error)}") from error
         try:
+            if self.container.format.name in _NO_MEDIA:
+                raise InputError(f"{self.label} is no media file, but text")
             self.video = self._choose_video()
             self.copied: tuple[Stream, ...] = tuple(
                 stream for stream in self.container.streams if stream is not self.video
