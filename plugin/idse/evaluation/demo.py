@@ -215,14 +215,17 @@ def _draw(
     observations: tuple[Sequence[Observation], Sequence[Observation], Sequence[Observation]],
     path: Path,
 ) -> None:
-    """Draw the frame in which the detector finds most, the first of them."""
-    index = max(range(len(observations[0])), key=lambda i: len(_shown(observations[0][i])))
+    """Draw the I frame in which the detector finds most: there every macroblock has a QP."""
+    coded, plain = (list(read_macroblocks(directory / n)) for n in ("steered.mp4", "stock.mp4"))
+    index = max(
+        (i for i, frame in enumerate(coded) if frame.pict_type == "I"),
+        key=lambda i: len(_shown(observations[0][i])),
+    )
     panels = []
     for name, seen in zip(("source.mkv", "stock.mp4", "steered.mp4"), observations, strict=True):
         frame = next(islice(_frames(directory / name), index, None))
         panels.append((frame, Shown(rgb(frame), _shown(seen[index]))))
     importance = Analyser([(network, 1.0)]).analyse(picture(panels[0][0], index))
-    coded = next(islice(read_macroblocks(directory / "steered.mp4"), index, None))
     labels = getattr(network.head, "labels", ())
     source, stock, steered = (shown for _, shown in panels)
     sheet = draw_sheet(
@@ -230,7 +233,7 @@ def _draw(
         stock,
         steered,
         weight=importance.weight(),
-        qp=coded.qp_array,
+        qp=(plain[index].qp_array, coded[index].qp_array),
         labels=labels,
     )
     save_png(path, sheet)

@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from idse.importance.overlay import blend, heat, panel, side_by_side, upscale, weight_panel
+from idse.importance.overlay import (
+    BACKGROUND,
+    blend,
+    heat,
+    panel,
+    side_by_side,
+    upscale,
+    weight_panel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +62,7 @@ def draw_sheet(
     steered: Shown,
     *,
     weight: npt.NDArray[np.float32],
-    qp: npt.NDArray[Any],
+    qp: tuple[npt.NDArray[Any], npt.NDArray[Any]],
     labels: Sequence[str] = (),
 ) -> Image.Image:
     """Draw the whole comparison in two rows.
@@ -66,27 +74,37 @@ def draw_sheet(
     weight
         float32 ``(mb_rows, mb_cols)``: importance per luma sample.
     qp
-        ``(mb_rows, mb_cols)`` of the steered encode; NaN where a macroblock is skipped.
+        Of the stock and of the steered encode, each ``(mb_rows, mb_cols)``; NaN where a macroblock
+        is skipped.
     labels
         Names of the classes.
     """
-    height, width = source.rgb.shape[:2]
-    known = qp[np.isfinite(qp)]
+    known = np.concatenate([q[np.isfinite(q)] for q in qp])
     lo, hi = (float(known.min()), float(known.max())) if known.size else (0.0, 51.0)
-    hi = max(hi, lo + 1)
-    # Bright is where the bits go, as in the map of importance: a low QP.
-    colours = upscale(heat(-qp, -hi, -lo), width, height)
+    scale = lo, max(hi, lo + 1)
     top = [
         panel(draw_boxes(source, labels), "source"),
-        weight_panel(source.rgb, weight, "importance / mean"),
-        panel(blend(source.rgb, colours), "QP, steered (grey: skipped)", f"{hi:g}", f"{lo:g}"),
-    ]
-    bottom = [
         panel(draw_boxes(stock, labels), "stock x264"),
         panel(draw_boxes(steered, labels), "steered, same size"),
     ]
+    bottom = [
+        weight_panel(source.rgb, weight, "importance / mean"),
+        _qp_panel(source.rgb, qp[0], "QP, stock", scale),
+        _qp_panel(source.rgb, qp[1], "QP, steered", scale),
+    ]
     rows = [side_by_side(top), side_by_side(bottom)]
-    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows) + _GAP))
+    size = max(r.width for r in rows), sum(r.height for r in rows) + _GAP
+    sheet = Image.new("RGB", size, BACKGROUND)
     sheet.paste(rows[0], (0, 0))
     sheet.paste(rows[1], (0, rows[0].height + _GAP))
     return sheet
+
+
+def _qp_panel(
+    rgb: npt.NDArray[np.uint8], qp: npt.NDArray[Any], caption: str, scale: tuple[float, float]
+) -> Image.Image:
+    lo, hi = scale
+    height, width = rgb.shape[:2]
+    # Bright is where the bits go, as in the map of importance: a low QP.
+    colours = upscale(heat(-qp, -hi, -lo), width, height)
+    return panel(blend(rgb, colours), caption, f"{hi:g}", f"{lo:g}")

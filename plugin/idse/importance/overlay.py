@@ -48,7 +48,7 @@ _COLOURS = np.array(
     np.float64,
 )
 _NO_VALUE = (110, 122, 128)  # a blue-grey that the scale does not contain
-_BACKGROUND, _INK = (24, 24, 28), (235, 235, 235)
+BACKGROUND, _INK = (24, 24, 28), (235, 235, 235)
 _GAP = 8
 
 
@@ -138,7 +138,7 @@ def label_bar(
         What the dark and the bright end stand for.
     """
     size = max(11, min(18, width // 40))
-    bar = Image.new("RGB", (width, 2 * size), _BACKGROUND)
+    bar = Image.new("RGB", (width, 2 * size), BACKGROUND)
     draw = ImageDraw.Draw(bar)
     font = ImageFont.load_default(size)
     right = width - _GAP
@@ -162,7 +162,7 @@ def panel(rgb: RGB, caption: str, lo: str | None = None, hi: str | None = None) 
     """Return a picture with its label bar underneath; see `label_bar`."""
     picture = Image.fromarray(rgb)
     bar = label_bar(picture.width, caption, lo, hi)
-    whole = Image.new("RGB", (picture.width, picture.height + bar.height), _BACKGROUND)
+    whole = Image.new("RGB", (picture.width, picture.height + bar.height), BACKGROUND)
     whole.paste(picture, (0, 0))
     whole.paste(bar, (0, picture.height))
     return whole
@@ -171,7 +171,7 @@ def panel(rgb: RGB, caption: str, lo: str | None = None, hi: str | None = None) 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
     """Return pictures in one row, top edges aligned."""
     width = sum(p.width for p in panels) + _GAP * (len(panels) - 1)
-    row = Image.new("RGB", (width, max(p.height for p in panels)), _BACKGROUND)
+    row = Image.new("RGB", (width, max(p.height for p in panels)), BACKGROUND)
     left = 0
     for item in panels:
         row.paste(item, (left, 0))
