@@ -89,14 +89,6 @@ static int stop(idse_h264_parser *parser, int status, const char *problem)
     return status;
 }
 
-/* Texts that name what is "not supported" are the refusals; all others are damage. */
-static int stop_at_header(idse_h264_parser *parser, const char *problem)
-{
-    return stop(parser,
-                strstr(problem, "not supported") ? IDSE_H264_UNSUPPORTED : IDSE_H264_DAMAGED,
-                problem);
-}
-
 static int reserve_macroblocks(idse_h264_parser *parser, size_t count)
 {
     if (parser->mb_capacity != count) {
@@ -247,7 +239,7 @@ static int read_slice(idse_h264_parser *parser, bit_reader *bits, unsigned nal_h
     const char *problem =
         slice_header_parse(bits, nal_header, parser->spss, parser->ppss, &slice);
     if (problem) {
-        return stop_at_header(parser, problem);
+        return stop(parser, slice.unsupported ? IDSE_H264_UNSUPPORTED : IDSE_H264_DAMAGED, problem);
     }
     if (slice.redundant_pic_cnt > 0) { /* a second coding of what was there already */
         return IDSE_H264_DONE;
@@ -270,7 +262,7 @@ static int read_sps(idse_h264_parser *parser, bit_reader *bits)
     uint32_t id;
     const char *problem = sps_parse(bits, &sps, &id);
     if (problem) {
-        return stop_at_header(parser, problem);
+        return stop(parser, IDSE_H264_DAMAGED, problem);
     }
     parser->spss[id] = sps;
     return IDSE_H264_DONE;
@@ -282,7 +274,7 @@ static int read_pps(idse_h264_parser *parser, bit_reader *bits)
     uint32_t id;
     const char *problem = pps_parse(bits, &pps, &id);
     if (problem) {
-        return stop_at_header(parser, problem);
+        return stop(parser, IDSE_H264_DAMAGED, problem);
     }
     parser->ppss[id] = pps;
     return IDSE_H264_DONE;

@@ -50,6 +50,7 @@ typedef struct {
 } pps_t;
 
 typedef struct {
+    bool unsupported; /* the header is valid, but says what this parser does not know */
     uint8_t nal_unit_type, nal_ref_idc;
     uint32_t first_mb;
     uint8_t type; /* SLICE_P, SLICE_B or SLICE_I */

@@ -184,6 +184,7 @@ const char *slice_header_parse(bit_reader *bits, unsigned nal_header, const sps_
     }
     problem = find_unsupported(sps, pps, slice);
     if (problem) {
+        slice->unsupported = true;
         return problem;
     }
     slice->frame_num = bits_u(bits, sps->log2_max_frame_num);

@@ -69,6 +69,17 @@ def test_frames_that_an_edit_list_hides_are_left_out(tmp_path):
     assert len(shown) < 30
 
 
+def test_a_recording_that_starts_between_key_frames(tmp_path):
+    whole, tail = tmp_path / "whole.ts", tmp_path / "tail.ts"
+    encode(whole, "-x264-params", "keyint=8:scenecut=0:bframes=2", frames=30)
+    data = whole.read_bytes()
+    packets = len(data) // 188
+    tail.write_bytes(data[: 3 * 188] + data[packets // 3 * 188 :])
+    shown = [pts for pts, _, _ in ffmpeg_frames(tail)]
+    assert [frame.pts for frame in read_macroblocks(tail)] == shown
+    assert 8 <= len(shown) < 30
+
+
 def test_reading_is_streaming(clip, monkeypatch):
     fed = []
     original = Parser.feed

@@ -45,8 +45,7 @@ def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]
     Yields
     ------
     FrameMacroblocks
-        In presentation order, the frames that a player shows (those that an edit list hides are
-        left out).
+        In presentation order, from the first key frame on, without those that an edit list hides.
 
     Raises
     ------
@@ -58,43 +57,59 @@ def read_macroblocks(path: str | os.PathLike[str]) -> Iterator[FrameMacroblocks]
 
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} has no video stream")
-            stream = container.streams.video[0]
-            codec = stream.codec_context.name
-            if codec != "h264":
-                raise InputError(f"{path} holds {codec} video, not H.264: nothing to read back")
+            stream = _video_stream(str(path), container)
             last = None
-            for frame in _presented(_parse(container, stream)):
-                last = frame
-                yield frame
-            if last is not None:
-                _warn_if_short(str(path), container, stream, last)
+            for last in _presented(_parse(str(path), container, stream)):
+                yield last
+            if last is None:
+                raise InputError(f"{path} has no video frames")
+            _warn_if_short(str(path), container, stream, last)
     except av.FFmpegError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except InputError as error:
-        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
-    if last is None:
-        raise InputError(f"{path} has no video frames")
+
+
+def _video_stream(path: str, container: av.container.InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise InputError(f"{path} has no video stream")
+    stream = container.streams.video[0]
+    codec = stream.codec_context.name
+    if codec != "h264":
+        raise InputError(f"{path} holds {codec} video, not H.264: nothing to read back")
+    return stream
 
 
 def _parse(
-    container: av.container.InputContainer, stream: av.VideoStream
+    path: str, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[ParsedPicture]:
     """Yield the pictures of a stream in decoding order."""
     parser = Parser()
+    try:
+        for data, length_size, tag in _units(container, stream):
+            yield from parser.feed(data, length_size=length_size, tag=tag)
+        yield from parser.flush()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _units(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield NAL units, the size of their lengths (0: start codes) and the tag of their picture."""
     header = stream.codec_context.extradata or b""
     length_size = 0
     if header[:1] == b"\x01":
         length_size = (header[4] & 3) + 1 if len(header) > 4 else 4
         for unit in _parameter_sets(header):
-            yield from parser.feed(unit, length_size=2, tag=_HIDDEN)
-    elif header:
-        yield from parser.feed(header, length_size=0, tag=_HIDDEN)
+            yield unit, 2, _HIDDEN
+    else:
+        yield header, 0, _HIDDEN
+    started = False
     for packet in container.demux(stream):
-        tag = _HIDDEN if packet.is_discard else _NO_PTS if packet.pts is None else packet.pts
-        yield from parser.feed(bytes(packet), length_size=length_size, tag=tag)
-    yield from parser.flush()
+        # As decoders do: a recording may start in the middle of a group of pictures.
+        started = started or packet.is_keyframe
+        if started:
+            tag = _HIDDEN if packet.is_discard else _NO_PTS if packet.pts is None else packet.pts
+            yield bytes(packet), length_size, tag
 
 
 def _warn_if_short(
