@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     need("ffmpeg")
+    facts = machine()
     seconds = 3 if args.quick else SECONDS
     part = bench_video.beginning(data("video/vtest.avi"), seconds)
     clip = Clip(part, 0, 10 * seconds, 2)
@@ -61,10 +62,10 @@ def main() -> None:
             for crf in CRFS
         }
         for (name, _), job in running.items():
-            size, path, usage, facts = job.result()
+            size, path, usage, told = job.result()
             points.setdefault(name, []).append(RatePoint(size=size, measurement=read(path)))
             usages.setdefault(name, []).append(usage)
-            analysed[name] = facts["frames_analysed"]
+            analysed[name] = told["frames_analysed"]
 
     units = bench_video.blocks(clip, seconds=1 if args.quick else BLOCK_SECONDS)
     comparison = Comparison(panel.verdicts(clip), units=units)
@@ -90,7 +91,7 @@ def main() -> None:
     print(text)
     results = {
         "command": command_line(),
-        "machine": machine(),
+        "machine": facts,
         "crf": CRFS,
         "bd_rate": estimates_json(rates),
         "curves": comparison.curves(points),
