@@ -150,10 +150,10 @@ PROTOCOL = f"""BD-rate in percent against {ANCHOR} (preset medium, CRF {CRFS[0]}
 steps of {CRFS[1] - CRFS[0]}), negative saves bytes, over the accuracies that all configurations
 reach. 95 % paired bootstrap interval over images or blocks, 1000 resamples; bold is a gain whose
 interval leaves 0 out and whose half-width is under half of it. With 8 blocks an interval is itself
-rough. Maps by {MODEL}; {TRANSFER} did not make them. Labels: what the judge finds in the source with
-a score of at least 0.25, or people's boxes. PSNR-Y and MS-SSIM are for the eye (video: every tenth
-frame). Images: each is one intra frame, offsets normalised over the set, bytes of the coded picture.
-Video: `idse transcode` of the whole file. One libx264 build for all.
+rough. Maps by {MODEL}; {TRANSFER} did not make them. Labels: what the judge finds in the source
+with a score of at least 0.25, or people's boxes. PSNR-Y and MS-SSIM are for the eye (video: every
+tenth frame). Images: each is one intra frame, offsets normalised over the set, bytes of the coded
+picture. Video: `idse transcode` of the whole file. One libx264 build for all.
 """
 
 
