@@ -80,7 +80,7 @@ class _Loading:
 
     def _load(self) -> None:
         try:
-            from idse.importance.analyser import Analyser, load_networks
+            from idse.importance import Analyser, load_networks
 
             options = self._options
             networks = load_networks(options.models)
