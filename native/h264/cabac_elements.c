@@ -155,7 +155,9 @@ unsigned cabac_read_ref_idx(slice_reader *reader, unsigned list, unsigned block8
     const unsigned left_row = x ? y : reader->left_row[2 * y] / 2;
     unsigned context = 54;
     context += left && ref_idx_counts(reader, left, left->ref_idx[list][2 * left_row + 1 - x]);
-    context += above && ref_idx_counts(reader, above, above->ref_idx[list][2 * (1 - y) + x]) ? 2 : 0;
+    if (above && ref_idx_counts(reader, above, above->ref_idx[list][2 * (1 - y) + x])) {
+        context += 2;
+    }
     unsigned value = 0;
     while (cabac_bin(&reader->cabac, context)) {
         context = value == 0 ? 58 : 59;

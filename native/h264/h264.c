@@ -14,8 +14,7 @@ struct idse_h264_parser {
     uint8_t *rbsp;
     size_t rbsp_capacity;
 
-    bool open;  /* slices of a picture have been read */
-
+    bool open; /* slices of a picture have been read */
     bool second_field;
     slice_header header; /* of the last slice */
     uint32_t slices;     /* of the current frame or field */
@@ -283,7 +282,8 @@ static int read_pps(idse_h264_parser *parser, bit_reader *bits)
 static int read_nal(idse_h264_parser *parser, const uint8_t *nal, size_t size, int64_t tag)
 {
     const unsigned type = size ? nal[0] & 31 : 0;
-    const bool wanted = type == NAL_SPS || type == NAL_PPS || (type >= NAL_SLICE && type <= NAL_IDR);
+    const bool is_slice = type >= NAL_SLICE && type <= NAL_IDR;
+    const bool wanted = is_slice || type == NAL_SPS || type == NAL_PPS;
     if (!wanted) {
         return IDSE_H264_DONE;
     }

@@ -9,7 +9,14 @@
 #define MAX_MB_SIDE 1055   /* level 6.2: sqrt(8 MaxFS) */
 #define MAX_MB_COUNT 139264 /* level 6.2: MaxFS */
 
-enum { NAL_SLICE = 1, NAL_PARTITION_A = 2, NAL_PARTITION_C = 4, NAL_IDR = 5, NAL_SPS = 7, NAL_PPS = 8 };
+enum {
+    NAL_SLICE = 1,
+    NAL_PARTITION_A = 2,
+    NAL_PARTITION_C = 4,
+    NAL_IDR = 5,
+    NAL_SPS = 7,
+    NAL_PPS = 8,
+};
 
 /* slice_type modulo 5 */
 enum { SLICE_P, SLICE_B, SLICE_I, SLICE_SP, SLICE_SI };

@@ -91,8 +91,15 @@ void cavlc_skip_intra_modes(slice_reader *reader, unsigned count);
 unsigned cavlc_read_ref_idx(slice_reader *reader, unsigned count);
 unsigned cavlc_read_cbp(slice_reader *reader);
 
-typedef enum { BLOCK_DC_16X16, BLOCK_AC_16X16, BLOCK_4X4, BLOCK_CHROMA_DC, BLOCK_CHROMA_AC, BLOCK_8X8 }
-    block_kind;
+/* In the order of ctxBlockCat 0 to 5. */
+typedef enum {
+    BLOCK_DC_16X16,
+    BLOCK_AC_16X16,
+    BLOCK_4X4,
+    BLOCK_CHROMA_DC,
+    BLOCK_CHROMA_AC,
+    BLOCK_8X8,
+} block_kind;
 
 /* One residual block; `component` 0 to 2, `block` a 4x4 block in rows of four, `size` its number of
  * coefficients. Records what neighbours need. */

@@ -47,8 +47,8 @@ static field_counts counts_type_1(const sps_t *sps, const slice_header *slice, i
         expected += sps->offset_for_non_ref_pic;
     }
     const int64_t top = expected + slice->delta_poc[0];
-    const int64_t second = slice->field ? slice->delta_poc[0] : slice->delta_poc[0] + (int64_t)slice->delta_poc[1];
-    return (field_counts){top, expected + sps->offset_for_top_to_bottom + second};
+    const int64_t bottom = top + sps->offset_for_top_to_bottom;
+    return (field_counts){top, slice->field ? bottom : bottom + slice->delta_poc[1]};
 }
 
 /* Types 1 and 2 count frames. */
@@ -96,7 +96,8 @@ int64_t order_next(order_state *state, const sps_t *sps, const slice_header *sli
     if (slice->resets_order) { /* counts start again at this picture: clauses 8.2.1, C.4.4 */
         state->epoch++;
         state->prev_msb = 0;
-        state->prev_lsb = slice->field && slice->bottom ? 0 : (int32_t)((counts.top - count) & 0xffff);
+        state->prev_lsb =
+            slice->field && slice->bottom ? 0 : (int32_t)((counts.top - count) & 0xffff);
         state->prev_frame_num = 0;
         count = 0;
     }

@@ -17,7 +17,8 @@ static void skip_scaling_list(bit_reader *bits, unsigned size)
 
 static bool has_chroma_fields(unsigned profile)
 {
-    static const uint8_t profiles[] = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135};
+    static const uint8_t profiles[] = {100, 110, 122, 244, 44,  83, 86,
+                                       118, 128, 138, 139, 134, 135};
     return memchr(profiles, (int)profile, sizeof(profiles)) != NULL;
 }
 

@@ -130,7 +130,8 @@ static void read_macroblocks(slice_reader *reader, const mb_output *output)
         const size_t start = position(reader);
         const bool bottom = mbaff && reader->address % 2;
         const bool known = bottom && !skipped_before;
-        begin_macroblock(reader, mbaff && (known ? reader->mb->field : inferred_field(reader)));
+        const bool field = mbaff && (known ? reader->mb->field : inferred_field(reader));
+        begin_macroblock(reader, field);
         const bool skipped = read_skip(reader, &run);
         if (skipped) {
             skip_macroblock(reader);

@@ -107,7 +107,7 @@ static void fuzz(size_t i, unsigned rounds)
         for (unsigned change = 0; change < changes; change++) {
             /* Half of the damage hits the headers, where it does most. */
             const size_t reach = next_random(&state) % 2 ? streams[i].size : 64;
-            const size_t at = next_random(&state) % (reach < streams[i].size ? reach : streams[i].size);
+            const size_t at = next_random(&state) % reach;
             if (next_random(&state) % 4) {
                 data[at] ^= (uint8_t)(1u << next_random(&state) % 8);
             } else {

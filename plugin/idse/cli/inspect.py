@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Read the QP of every macroblock of an H.264 file from the bitstream itself, and sum it up per frame
-type. Pictures are not decoded (except the one that --picture draws), so this is fast: some hundred
-frames of HD a second.
+type. Pictures are not decoded, except the one that --picture draws.
 
   skipped  nothing was transmitted for the macroblock: it copies what motion predicts
   own QP   the macroblock carries mb_qp_delta, so the encoder chose a QP for it; all others have no
