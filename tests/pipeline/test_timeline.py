@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -44,10 +45,10 @@ def test_every_packet_gets_its_frames_own_time_and_a_dts_that_fits(gaps, start, 
     timeline = Timeline(time_base=Fraction(1, 1000), rate=Fraction(25), constant=constant)
     ours, got = through_x264(timeline, pts, 1, order)
     assert ours[0] == 0
-    assert all(a < b for a, b in zip(ours, ours[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(ours))
     assert [time.pts for _, time, _ in got] == [pts[index] for index in order]
     dts = [d for _, _, d in got]
-    assert all(a < b for a, b in zip(dts, dts[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(dts))
     assert all(d <= time.pts for _, time, d in got)
     assert dts[0] == 2 * pts[0] - pts[1]
 

@@ -13,7 +13,6 @@ from media_clips import assert_decodes, ffmpeg, frame_hashes, streams, times, vi
 
 pytestmark = pytest.mark.full
 CLIPS = ("vtest.avi", "intel-car-detection.mp4", "intel-one-by-one-person-detection.mp4")
-NEUTRAL_STEERING = ("--strength", "0")
 
 
 def idse(*args):
@@ -51,15 +50,14 @@ def test_frames_duration_and_timestamps_are_the_sources(transcoded):
 
 
 def player(name, path):
-    """The command that plays a file to its end without a window, or None."""
-    # mpv 0.35 complains about its own configuration folder without a home.
+    """The command that plays a file to its end without a window."""
+    quiet = "--no-config --vo=null --ao=null --untimed --really-quiet --msg-level=all=warn"
+    decode = f"-q filesrc location={path} ! qtdemux ! h264parse ! avdec_h264 ! fakesink"
+    play = "-q --intf dummy --vout dummy --aout dummy --play-and-exit --no-video-title-show"
     commands = {
-        "mpv": ["mpv", "--no-config", "--vo=null", "--ao=null", "--untimed", "--really-quiet"]
-        + ["--msg-level=all=warn", str(path)],
-        "gst-launch-1.0": ["gst-launch-1.0", "-q", "filesrc", f"location={path}", "!", "qtdemux"]
-        + ["!", "h264parse", "!", "avdec_h264", "!", "fakesink"],
-        "cvlc": ["cvlc", "-q", "--intf", "dummy", "--vout", "dummy", "--aout", "dummy"]
-        + ["--play-and-exit", "--no-video-title-show", "--rate", "30", str(path)],
+        "mpv": ["mpv", *quiet.split(), str(path)],
+        "gst-launch-1.0": ["gst-launch-1.0", *decode.split()],
+        "cvlc": ["cvlc", *play.split(), "--rate", "30", str(path)],
     }
     if name == "cvlc" and os.geteuid() == 0:  # VLC refuses to run as root
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *commands[name]]
@@ -117,6 +115,6 @@ def test_neutral_steering_of_a_real_clip_is_stock(shared, tmp_path):
     source = shared / "video" / "vtest.avi"
     files = [tmp_path / "stock.mp4", tmp_path / "neutral.mp4"]
     idse(source, files[0], "--no-steer", "--preset", "veryfast")
-    options = ("--preset", "veryfast", "--analyse-every", "40", *NEUTRAL_STEERING)
+    options = ("--preset", "veryfast", "--analyse-every", "40", "--strength", "0")
     assert idse(source, files[1], *options)["frames_analysed"] == 2
     assert files[0].read_bytes() == files[1].read_bytes()
