@@ -181,7 +181,8 @@ def mean_of(values: npt.ArrayLike, weights: npt.NDArray[Any]) -> FloatArray:
     """
     total = np.tensordot(weights, np.asarray(values, np.float64), axes=(1, -1))
     count = weights.sum(axis=1, dtype=np.float64).reshape(-1, *[1] * (total.ndim - 1))
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    mean: FloatArray = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
 
 
 def bootstrap_bd_rates(
