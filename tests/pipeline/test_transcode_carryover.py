@@ -7,10 +7,11 @@ import pytest
 from media_clips import assert_decodes, clip, ffmpeg, frame_hashes, probe, streams, times, video
 
 from idse.errors import InputError
+from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
 from idse.pipeline.source import Source
 from idse.pipeline.tags import stream_options
-from idse.pipeline.transcode import EncodeOptions, transcode
+from idse.pipeline.transcode import transcode
 
 pytestmark = pytest.mark.fast
 QUICK = EncodeOptions(preset="veryfast")

@@ -13,9 +13,10 @@ from media_clips import SYSTEM_X264, clip, elementary, ffmpeg, times
 from idse.allocation import OffsetPolicy
 from idse.importance.maps import ImportanceMap, MapMetadata, write_maps
 from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
 from idse.pipeline.source import DecodedFrame, Source
-from idse.pipeline.transcode import EncodeOptions, transcode
+from idse.pipeline.transcode import transcode
 
 pytestmark = pytest.mark.fast
 QUICK = EncodeOptions(preset="veryfast")

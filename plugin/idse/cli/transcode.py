@@ -13,8 +13,8 @@ from idse.errors import InputError
 
 if TYPE_CHECKING:
     from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.options import EncodeOptions, Progress
     from idse.pipeline.report import Report
-    from idse.pipeline.transcode import EncodeOptions, Progress
 
 _DEFAULT_MODEL = "yolov4-tiny"
 _DESCRIPTION = """\
@@ -92,7 +92,7 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (8)")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
-        "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (8)"
+        "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (10)"
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
     group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _encode_options(args: argparse.Namespace) -> EncodeOptions:
-    from idse.pipeline.transcode import EncodeOptions
+    from idse.pipeline.options import EncodeOptions
 
     options: dict[str, str] = {}
     tune = args.tune

@@ -22,7 +22,8 @@ from idse.importance import Analyser
 from idse.importance.overlay import save_png
 from idse.pipeline.frames import picture, rgb
 from idse.pipeline.loading import SteeringOptions
-from idse.pipeline.transcode import EncodeOptions, transcode
+from idse.pipeline.options import EncodeOptions
+from idse.pipeline.transcode import transcode
 from idse.vision import load_model
 from idse.vision.registry import sample_images
 

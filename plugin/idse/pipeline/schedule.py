@@ -6,7 +6,7 @@ from idse.errors import InputError
 
 # Seconds between analyses of one scene: what keeps a transcode on two processors within 1.5 times
 # of x264 alone (see tools/bench).
-ANALYSE_EVERY = 8.0
+ANALYSE_EVERY = 10.0
 
 
 class Schedule:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # A thread that waits for a network or a pipe cannot be woken; it is left behind after this.
-_JOIN_SECONDS = 5.0
+_JOIN_SECONDS = 2.0
 
 
 class Stage(Generic[T]):

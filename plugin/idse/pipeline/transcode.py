@@ -6,13 +6,13 @@ import itertools
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
+from idse.pipeline.options import EncodeOptions, Progress
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import STANDARD_INPUT, DecodedFrame, Item, Source
@@ -36,56 +36,6 @@ _PACKET_OVERHEAD = 512
 _DEFAULT_QP = 26.0
 
 Work: TypeAlias = "tuple[Item, FloatMap | None]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeOptions:
-    """What x264 is asked for.
-
-    Attributes
-    ----------
-    preset, tune, profile
-        x264's names.
-    options
-        Further x264 options by name, in order; they win over what the source's tags ask for.
-    two_pass
-        Encode twice, the second time by the first one's statistics; needs ``bitrate`` in options.
-    """
-
-    preset: str = "medium"
-    tune: str | None = None
-    profile: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    two_pass: bool = False
-
-    def __post_init__(self) -> None:
-        if self.two_pass and "bitrate" not in self.options:
-            raise InputError("two passes need a bitrate to aim for: give --bitrate")
-        if self.two_pass and not {"pass", "stats"}.isdisjoint(self.options):
-            raise InputError("two_pass sets the x264 options pass and stats itself: leave them out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is.
-
-    Attributes
-    ----------
-    frames
-        Encoded so far.
-    position
-        Seconds of video encoded so far, of ``duration`` (None where it is not known).
-    bytes
-        Of video, so far.
-    phase
-        ``"encode"``, or ``"pass 1"`` and ``"pass 2"``.
-    """
-
-    frames: int
-    position: float
-    duration: float | None
-    bytes: int
-    phase: str
 
 
 def transcode(
