@@ -102,7 +102,7 @@ def images_part(workers: ProcessPoolExecutor, panel: Panel, *, quick: bool) -> d
 def video_part(workers: ProcessPoolExecutor, panel: Panel, *, quick: bool) -> dict[str, Any]:
     """Compare on the second half of ``vtest.avi``; all of it is encoded."""
     path = data("video/vtest.avi")
-    clip = Clip(bench_video.beginning(path, 3), 10, 30, 2) if quick else Clip(path, 400, 795)
+    clip = Clip(bench_video.beginning(path, 3), 10, 30, 2) if quick else Clip(path, 400, 795, 2)
     panel.judge_sources(workers, clip)
     running = {
         (name, crf): workers.submit(
@@ -151,9 +151,9 @@ steps of {CRFS[1] - CRFS[0]}), negative saves bytes, over the accuracies that al
 reach. 95 % paired bootstrap interval over images or blocks, 1000 resamples; bold is a gain whose
 interval leaves 0 out and whose half-width is under half of it. With 8 blocks an interval is itself
 rough. Maps by {MODEL}; {TRANSFER} did not make them. Labels: what the judge finds in the source
-with a score of at least 0.25, or people's boxes. PSNR-Y and MS-SSIM are for the eye (video: every
-tenth frame). Images: each is one intra frame, offsets normalised over the set, bytes of the coded
-picture. Video: `idse transcode` of the whole file. One libx264 build for all.
+with a score of at least 0.25, or people's boxes. PSNR-Y and MS-SSIM are for the eye. Images:
+each is one intra frame, offsets normalised over the set, bytes of the coded picture. Video: `idse
+transcode` of the whole file, every second frame judged. One libx264 build for all.
 """
 
 

@@ -14,7 +14,7 @@ HALVING_QP = 6.0
 MARGIN = 0.5
 
 _BIN = 0.125
-_STEPS = 24
+_STEPS = 12  # leaves 0.01 QP of the range, an order below a bin
 
 
 class RateLedger:

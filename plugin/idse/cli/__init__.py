@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=level, format="idse: %(levelname)s: %(message)s", stream=sys.stderr)
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except IdseError as error:
         print(f"idse {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_ERROR
@@ -50,7 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"idse {args.command}: interrupted, nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away: say nothing, and keep the interpreter from trying.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away: there is nobody to tell.
+        _discard_output()
+        return EXIT_ERROR
+    except OSError as error:
+        print(f"idse {args.command}: {error}", file=sys.stderr)
+        _discard_output()
         return EXIT_ERROR
     return code
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing what is still buffered to an output that failed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
