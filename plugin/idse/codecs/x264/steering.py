@@ -11,8 +11,9 @@ x264 adds a caller's offsets inside its adaptive quantisation. Measured on build
 - With ``aq-mode=0`` and mbtree on x264 itself turns to mode 1 at strength 0 and keeps them.
 
 Offsets that are kept are not always kept whole. They shrink once the QP of the frame passes 51; a
-macroblock within 1 QP of its predecessor takes its predecessor's (subme below 10); subme 10 and 11
-with trellis 2 choose QPs again by rate and distortion; with mbtree they also steer its propagation.
+macroblock within 1 QP of its predecessor takes its predecessor's (subme below 10); an Intra16x16
+macroblock without coefficients keeps its predecessor's lower one; subme 10 and 11 with trellis 2
+choose QPs again by rate and distortion; with mbtree they also steer its propagation.
 The second of two passes takes the offsets of reference frames from the first one's statistics when
 mbtree is on: both passes must be handed identical offsets.
 """
