@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from idse.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Plane = npt.NDArray[Any]  # uint8 or uint16, (rows, columns); rows may be padded (strided)
 
@@ -31,6 +34,11 @@ _FORMATS: dict[str, tuple[int, int, int]] = {
 }
 
 MACROBLOCK = 16
+
+
+def macroblocks(samples: int) -> int:
+    """Return how many macroblocks cover a side of so many luma samples."""
+    return -(-samples // MACROBLOCK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +100,36 @@ class PictureFormat:
         return (self.height + sy) >> sy, (self.width + sx) >> sx
 
     @property
+    def plane_shapes(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Rows and columns of Y, Cb and Cr."""
+        return (self.height, self.width), self.chroma_shape, self.chroma_shape
+
+    @property
     def mb_shape(self) -> tuple[int, int]:
         """Macroblock rows and columns of a progressive encode."""
-        return -(-self.height // MACROBLOCK), -(-self.width // MACROBLOCK)
+        return macroblocks(self.height), macroblocks(self.width)
+
+    def check_planes(self, planes: Sequence[Plane]) -> None:
+        """Check that planes are what this format says.
+
+        Raises
+        ------
+        InputError
+            They are not three numpy arrays, or one has another shape or dtype.
+        """
+        if len(planes) != 3:
+            raise InputError(f"{len(planes)} planes were given, expected 3 (Y, Cb, Cr)")
+        dtype = np.dtype(np.uint8 if self.bit_depth == 8 else np.uint16)
+        for name, plane, shape in zip(("Y", "Cb", "Cr"), planes, self.plane_shapes, strict=True):
+            if not isinstance(plane, np.ndarray):
+                raise InputError(
+                    f"plane {name} is a {type(plane).__name__}, expected a numpy array"
+                )
+            if plane.shape != shape or plane.dtype != dtype:
+                raise InputError(
+                    f"plane {name} is {plane.dtype} {plane.shape}, expected {dtype} {shape} for "
+                    f"{self.pix_fmt} {self.width}x{self.height}"
+                )
 
 
 PIX_FMTS: tuple[str, ...] = tuple(_FORMATS)
@@ -108,7 +143,7 @@ class Picture:
     ----------
     planes
         Y, Cb, Cr: uint8 for 8 bit, uint16 (native order) for 10 bit; shapes
-        ``(height, width)`` and twice ``format.chroma_shape``. The last axis is contiguous, rows may
+        ``format.plane_shapes``. The last axis is contiguous, rows may
         be strided.
     format
         How to read them.
@@ -124,14 +159,7 @@ class Picture:
     pts: int | None = None
 
     def __post_init__(self) -> None:
-        dtype = np.uint8 if self.format.bit_depth == 8 else np.uint16
-        shapes = ((self.format.height, self.format.width), *[self.format.chroma_shape] * 2)
-        for name, plane, shape in zip(["Y", "Cb", "Cr"], self.planes, shapes, strict=True):
-            if plane.shape != shape or plane.dtype != dtype:
-                raise InputError(
-                    f"plane {name} is {plane.dtype} {plane.shape}, expected {np.dtype(dtype)} "
-                    f"{shape} for {self.format.pix_fmt} {self.format.width}x{self.format.height}"
-                )
+        self.format.check_planes(self.planes)
 
     def luma_crc32(self) -> int:
         """CRC-32 of the luma samples, row by row: ties an importance map to its picture."""

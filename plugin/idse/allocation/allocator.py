@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from idse.allocation.compensation import RateLedger
 from idse.errors import InputError, MapError
-from idse.picture import MACROBLOCK
+from idse.picture import MACROBLOCK, macroblocks
 
 if TYPE_CHECKING:
     from idse.allocation.policy import OffsetPolicy
@@ -102,8 +102,8 @@ class Allocator:
                     f"protected rectangle {rect.x},{rect.y},{rect.width},{rect.height} lies outside"
                     f" of the picture ({cols * MACROBLOCK}x{rows * MACROBLOCK} in macroblocks)"
                 )
-            bottom = -(-(rect.y + rect.height) // MACROBLOCK)
-            mask[top:bottom, left : -(-(rect.x + rect.width) // MACROBLOCK)] = True
+            bottom, right = macroblocks(rect.y + rect.height), macroblocks(rect.x + rect.width)
+            mask[top:bottom, left:right] = True
         return mask
 
     def observe(self, weight: FloatMap, *, elapsed: float = 0.0) -> None:

@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from idse.errors import InputError, MapError
 from idse.files import write_atomically
-from idse.picture import MACROBLOCK, PictureFormat
+from idse.picture import MACROBLOCK, PictureFormat, macroblocks
 
 if TYPE_CHECKING:
     import os
@@ -97,7 +97,7 @@ class ImportanceMap:
     luma_crc32: int
 
     def __post_init__(self) -> None:
-        shape = (3, -(-self.height // MACROBLOCK), -(-self.width // MACROBLOCK))
+        shape = (3, macroblocks(self.height), macroblocks(self.width))
         if self.energy.dtype != np.float32 or self.energy.shape != shape:
             raise MapError(
                 f"energy of frame {self.frame_index} is {self.energy.dtype} {self.energy.shape}, "

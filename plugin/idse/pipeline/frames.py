@@ -97,10 +97,9 @@ def picture(frame: av.VideoFrame, index: int) -> Picture:
     target = picture_format(frame)
     if frame.format.name.replace("yuvj", "yuv") != target.pix_fmt:
         frame = _convert(frame, target)
-    shapes = ((target.height, target.width), *[target.chroma_shape] * 2)
     y, cb, cr = (
         _view(plane, shape, target.bit_depth)
-        for plane, shape in zip(frame.planes, shapes, strict=True)
+        for plane, shape in zip(frame.planes, target.plane_shapes, strict=True)
     )
     return Picture(planes=(y, cb, cr), format=target, index=index, pts=frame.pts)
 

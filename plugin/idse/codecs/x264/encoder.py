@@ -25,7 +25,7 @@ from idse.codecs.x264.params import (
 )
 from idse.codecs.x264.stream import Headers, Packet
 from idse.errors import CodecError, InputError
-from idse.picture import MACROBLOCK, PictureFormat, Plane
+from idse.picture import PictureFormat, Plane, macroblocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,7 +151,7 @@ class Encoder:
             message = "H.264 cannot carry %s of %dx%d: coded as %s, edges repeated"
             logger.warning(message, pix_fmt, width, height, coded_size)
         picture = PictureFormat(width=self.coded_width, height=self.coded_height, pix_fmt=pix_fmt)
-        self._coded_shapes = (self.coded_height, self.coded_width), *[picture.chroma_shape] * 2
+        self._coded_shapes = picture.plane_shapes
         self._csp = params.struct.i_csp | (_raw.CSP_HIGH_DEPTH if picture.bit_depth > 8 else 0)
         self._open(params)
         if steer and steering.drops_offsets(self.parameters):
@@ -236,9 +236,8 @@ class Encoder:
         Interlaced streams have their rows rounded up to 32 lines; the rows of macroblocks are those
         of pairs, in which x264 alternates between top and bottom field.
         """
-        lines = 2 * MACROBLOCK if self._interlaced else MACROBLOCK
-        rows = -(-self.coded_height // lines) * (lines // MACROBLOCK)
-        return rows, -(-self.coded_width // MACROBLOCK)
+        rows = macroblocks(self.coded_height)
+        return rows + (rows & 1 if self._interlaced else 0), macroblocks(self.coded_width)
 
     @property
     def delayed(self) -> int:
@@ -296,13 +295,8 @@ class Encoder:
                 checked_planes(planes, self.format), self._coded_shapes, strict=True
             )
         ]
-        picture = _raw.Picture()
-        self.library.functions.x264_picture_init(picture)
+        picture = self._picture(coded)
         picture.i_type, picture.i_pts = _raw.PICTURE_TYPES[frame_type], pts
-        picture.img.i_csp, picture.img.i_plane = self._csp, len(coded)
-        for index, plane in enumerate(coded):
-            picture.img.plane[index] = plane.ctypes.data
-            picture.img.i_stride[index] = plane.strides[0]
         if offsets is not None:
             offsets = checked_offsets(offsets, self.mb_shape)
         if offsets is not None:
@@ -326,6 +320,16 @@ class Encoder:
         self._flushing = True
         while self.delayed:
             yield from self._encode(None)
+
+    def _picture(self, planes: Sequence[Plane]) -> _raw.Picture:
+        """Return x264's description of planes, which it points to and does not hold."""
+        picture = _raw.Picture()
+        self.library.functions.x264_picture_init(picture)
+        picture.img.i_csp, picture.img.i_plane = self._csp, len(planes)
+        for index, plane in enumerate(planes):
+            picture.img.plane[index] = plane.ctypes.data
+            picture.img.i_stride[index] = plane.strides[0]
+        return picture
 
     def _encode(self, picture: _raw.Picture | None) -> list[Packet]:
         nals, count = ctypes.POINTER(_raw.Nal)(), ctypes.c_int()

@@ -21,22 +21,12 @@ MAX_OFFSET = 128.0
 
 def checked_planes(planes: Sequence[Plane], picture: PictureFormat) -> tuple[Plane, ...]:
     """Return ``planes``; raise InputError unless x264 can read them in place."""
-    if len(planes) != 3:
-        raise InputError(f"{len(planes)} planes were given, expected 3 (Y, Cb, Cr)")
-    dtype = np.dtype(np.uint8 if picture.bit_depth == 8 else np.uint16)
-    shapes = ((picture.height, picture.width), picture.chroma_shape, picture.chroma_shape)
-    for name, plane, shape in zip(("Y", "Cb", "Cr"), planes, shapes, strict=True):
-        if not isinstance(plane, np.ndarray):
-            raise InputError(f"plane {name} is a {type(plane).__name__}, expected a numpy array")
-        if plane.shape != shape or plane.dtype != dtype:
-            raise InputError(
-                f"plane {name} is {plane.dtype} {plane.shape}, expected {dtype} {shape} for "
-                f"{picture.pix_fmt} {picture.width}x{picture.height}"
-            )
+    picture.check_planes(planes)
+    for name, plane in zip(("Y", "Cb", "Cr"), planes, strict=True):
         rows, columns = plane.strides
-        packed = columns == dtype.itemsize or plane.shape[1] == 1
+        packed = columns == plane.itemsize or plane.shape[1] == 1
         # A single row has no stride worth the name: numpy may report anything.
-        apart = abs(rows) >= plane.shape[1] * dtype.itemsize or plane.shape[0] == 1
+        apart = abs(rows) >= plane.shape[1] * plane.itemsize or plane.shape[0] == 1
         if not packed or not apart or not plane.flags.aligned:
             raise InputError(
                 f"plane {name} has strides {plane.strides} bytes: samples of a row must follow "

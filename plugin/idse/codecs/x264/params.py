@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from idse.codecs.x264 import _raw
 from idse.errors import CodecError, InputError
-from idse.picture import PIX_FMTS, PictureFormat
+from idse.picture import PictureFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -201,12 +201,6 @@ def build_params(library: X264Library, settings: Settings) -> Params:
     InputError
         A setting is unknown, unreadable, or contradicts another one.
     """
-    if settings.pix_fmt not in PIX_FMTS:
-        raise InputError(
-            f"pixel format {settings.pix_fmt!r} is not one of {', '.join(sorted(PIX_FMTS))}"
-        )
-    if settings.width < 1 or settings.height < 1:
-        raise InputError(f"picture size {settings.width}x{settings.height} must be at least 1x1")
     picture = PictureFormat(width=settings.width, height=settings.height, pix_fmt=settings.pix_fmt)
     params = Params(library, settings.preset, settings.tune)
     struct = params.struct
