@@ -1,4 +1,4 @@
-"""PyAV frames as ``idse.picture`` pictures: the one place that reads a frame's colour description.
+"""PyAV frames as ``idse.picture`` pictures: the one place that decides how their samples are read.
 
 FFmpeg's enumerations are those of ITU-T H.273; what a stream leaves unspecified is filled in as
 players do.
@@ -115,7 +115,7 @@ def _planar_name(frame: av.VideoFrame) -> str:
     if name in PIX_FMTS:
         return name
     depth = "p10le" if max(component.bits for component in source.components) > 8 else "p"
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return f"yuv444{depth}"
     if _is_grey(frame):
         return f"yuv420{depth}"
@@ -126,16 +126,17 @@ def _planar_name(frame: av.VideoFrame) -> str:
     return f"yuv422{depth}" if rows > 8 else f"yuv420{depth}"
 
 
-def _is_rgb(frame: av.VideoFrame) -> bool:
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """Tell whether a frame holds R'G'B' (or a palette of it), which `picture` converts."""
     return frame.format.is_rgb or frame.format.has_palette
 
 
 def _is_grey(frame: av.VideoFrame) -> bool:
-    return not _is_rgb(frame) and len(frame.format.components) < 3
+    return not is_rgb(frame) and len(frame.format.components) < 3
 
 
 def _full_range(frame: av.VideoFrame) -> bool:
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return False
     if frame.color_range in (_LIMITED, _FULL) and not frame.format.name.startswith("yuvj"):
         return frame.color_range == _FULL
@@ -145,7 +146,7 @@ def _full_range(frame: av.VideoFrame) -> bool:
 
 def _matrix(frame: av.VideoFrame) -> str:
     code = frame.colorspace
-    if _is_rgb(frame) or code in (_UNSPECIFIED, _RESERVED):
+    if is_rgb(frame) or code in (_UNSPECIFIED, _RESERVED):
         return "bt601" if frame.height < _HD_HEIGHT else "bt709"
     if code not in _MATRICES:
         kind = "R'G'B' in a Y'CbCr format" if code == _RGB else f"H.273 code {code}"
@@ -160,12 +161,15 @@ def _convert(frame: av.VideoFrame, target: PictureFormat) -> av.VideoFrame:
     matrix = _SWSCALE[target.matrix]
     # libswscale reads grey as full range whatever its tag: full to full keeps the code values.
     colour_range = _FULL if target.full_range or _is_grey(frame) else _LIMITED
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return frame.reformat(
-            format=target.pix_fmt, dst_colorspace=matrix, dst_color_range=colour_range
+            format=target.pix_fmt, dst_colorspace=matrix, dst_color_range=colour_range, threads=1
         )
+    # With several threads libswscale races for the chroma of P010 where their slices meet, and now
+    # and then leaves 8 samples there grey.
     return frame.reformat(
         format=target.pix_fmt,
+        threads=1,
         src_colorspace=matrix,
         dst_colorspace=matrix,
         src_color_range=colour_range,
@@ -195,7 +199,7 @@ def rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         As `picture_format`.
     """
     source = picture_format(frame)
-    if not _is_rgb(frame):
+    if not is_rgb(frame):
         frame = frame.reformat(
             format="rgb24",
             src_colorspace=_SWSCALE[source.matrix],

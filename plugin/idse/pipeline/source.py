@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     from idse.picture import Picture, PictureFormat
     from idse.pipeline.report import Warnings
-
-logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 # Seconds that a network source may be silent before it counts as gone.
@@ -226,7 +223,8 @@ class Source:
             f"{self.label}: frame {index} is {form.width}x{form.height} {form.pix_fmt}, the first "
             f"was {like.width}x{like.height} {like.pix_fmt}: converted to that",
         )
-        return picture(frame.reformat(like.width, like.height, like.pix_fmt), index)
+        scaled = frame.reformat(like.width, like.height, like.pix_fmt, threads=1)
+        return picture(scaled, index)
 
     def _check_end(self, clock: _Clock) -> None:
         """Warn where the source ended before its header said."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from idse.codecs.x264 import colour_options
 from idse.errors import InputError
-from idse.pipeline.frames import picture_format
+from idse.pipeline.frames import is_rgb, picture_format
 from idse.pipeline.source import side_data
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
 
 def _colour(frame: VideoFrame, warnings: Warnings) -> dict[str, str]:
     form = picture_format(frame)
-    converted = frame.format.is_rgb or frame.format.has_palette
     # 0 and 3 are reserved (0 is R'G'B' as a matrix): unspecified, as ffmpeg has it.
     primaries = int(frame.color_primaries) or _UNSPECIFIED
     transfer = int(frame.color_trc) or _UNSPECIFIED
-    matrix = _CONVERTED_MATRIX[form.matrix] if converted else int(frame.colorspace)
+    matrix = _CONVERTED_MATRIX[form.matrix] if is_rgb(frame) else int(frame.colorspace)
     options = colour_options(full_range=True if form.full_range else None)
     for name, set_tag in {
         "primaries": partial(colour_options, primaries=primaries),
