@@ -39,7 +39,6 @@ class Timeline:
     """
 
     def __init__(self, *, time_base: Fraction, rate: Fraction, constant: bool) -> None:
-        self.source_time_base = time_base
         self.encoder_time_base = 1 / rate if constant else time_base
         self._tick = self.encoder_time_base / time_base
         self._waiting: deque[tuple[int, FrameTime]] = deque()  # (encoder pts, source time)

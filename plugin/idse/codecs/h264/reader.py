@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from idse.codecs.h264.parser import ParsedPicture
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # No frame is decoded more than this many frames before its presentation: ITU-T H.264, A.3.1 limits
 # the decoded picture buffer to 16 frames.
@@ -126,7 +126,7 @@ def _warn_if_short(
     promised = container.duration / av.time_base
     found = float((last.pts - (stream.start_time or 0)) * stream.time_base)
     if found < 0.9 * promised - 1:
-        _LOGGER.warning(
+        logger.warning(
             "%s: the last frame is at %.1f s of %.1f s: is it cut off?", path, found, promised
         )
 
