@@ -11,6 +11,7 @@ import pytest
 from media_clips import SYSTEM_X264, clip, elementary, ffmpeg, times
 
 from idse.allocation import OffsetPolicy
+from idse.errors import InputError
 from idse.importance.maps import ImportanceMap, MapMetadata, write_maps
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
@@ -133,6 +134,37 @@ def test_both_passes_get_the_same_offsets(moving, tmp_path, monkeypatch):
     assert report.frames == len(seen[0]) == 50
     # The rate that was asked for, within what a clip of two seconds allows.
     assert len(elementary(out)) * 8 / 2 == pytest.approx(200_000, rel=0.35)
+
+
+@pytest.mark.parametrize("two_pass", [False, True])
+def test_a_failure_of_the_steering_costs_offsets_and_not_the_video(
+    moving, tmp_path, monkeypatch, two_pass
+):
+    from idse.importance.motion import MotionEstimator
+
+    maps = corner_maps(moving, tmp_path / "corner.safetensors")
+    push = MotionEstimator.push
+
+    def fails_on_frame_7(self, picture, vectors=None):
+        if picture.index == 7:
+            raise ZeroDivisionError("no\nidea")
+        return push(self, picture, vectors)
+
+    monkeypatch.setattr(MotionEstimator, "push", fails_on_frame_7)
+    options = {"bitrate": "200"} if two_pass else {}
+    encode = EncodeOptions(preset="veryfast", options=options, two_pass=two_pass)
+    out = tmp_path / "out.mp4"
+    report = transcode(str(moving), str(out), encode=encode, steering=steer(maps))
+    assert report.frames == 50
+    # 7, and 8 and 9 before the next map; 25 to 29 after the cut, before theirs.
+    assert report.frames_unsteered == 3 + 5
+    assert report.frames_analysed == 5
+    assert len(report.warnings) == 1
+    assert "frame 7 (ZeroDivisionError: no idea)" in report.warnings[0]
+    out.unlink()
+    with pytest.raises(InputError, match=r"frame 7.*--strict"):
+        transcode(str(moving), str(out), encode=encode, steering=steer(maps), strict=True)
+    assert not out.exists()
 
 
 def test_user_options_win_and_steering_changes_none(moving, tmp_path):

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from idse.errors import IdseError, ModelError
 from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
 from idse.pipeline.steering import FileMaps, NetworkMaps
 
@@ -91,6 +92,9 @@ class _Loading:
     def __call__(self) -> Network:
         """Return the networks once they are there; raise what kept them from loading."""
         self._thread.join()
+        if isinstance(self._error, Exception) and not isinstance(self._error, IdseError):
+            what = f"{type(self._error).__name__}: {self._error}"
+            raise ModelError(f"cannot load {self._options.name}: {what}") from self._error
         if self._error is not None:
             raise self._error
         assert self._network is not None

@@ -24,7 +24,7 @@ class Report:
         Frames that a network looked at, or that a map file had a map for.
     frames_unsteered
         Frames that went out without a map: before the first analysis of a scene, or where the
-        network failed; all of them without steering.
+        network or the steering failed; all of them without steering.
     bytes
         Size of the output with its container (HLS: playlist and segments).
     seconds

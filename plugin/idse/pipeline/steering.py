@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from array import array
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from idse.allocation import estimate_bits
+from idse.errors import IdseError
 from idse.importance.carry import ImportanceTrack
 from idse.importance.motion import MotionEstimator
 from idse.pipeline.source import DecodedFrame, side_data
@@ -110,9 +112,8 @@ class NetworkMaps:
         except Exception as error:  # a user's network may raise anything
             self._warnings.add(
                 "network",
-                f"the network failed on frame {picture.index} "
-                f"({type(error).__name__}: {' '.join(str(error).split()) or 'no message'}): frames "
-                "that it fails on go out unsteered",
+                f"the network failed on frame {picture.index} ({_reason(error)}): frames that it "
+                "fails on go out unsteered",
             )
             raise FrameFailed from error
         self._schedule.done(seconds)
@@ -153,15 +154,15 @@ class RecordedMaps:
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
         self._recorded = False
+        self._starts = array("q")  # of each frame's record in the file; -1 where there is none
         self._file = tempfile.TemporaryFile(prefix="idse-maps-")  # noqa: SIM115 - see close
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
         if self._recorded:
-            found: FloatMap = np.load(self._file)
-            if found.shape == _FAILED.shape:
-                raise FrameFailed
-            return found if found.size else None
+            return self._replay(picture.index)
+        self._starts.extend([-1] * (picture.index - len(self._starts)))
+        self._starts.append(self._file.tell())
         try:
             weight = self._maps.weight(picture, seconds, cut=cut)
         except FrameFailed:
@@ -170,10 +171,19 @@ class RecordedMaps:
         np.save(self._file, _NO_MAP if weight is None else weight)
         return weight
 
+    def _replay(self, index: int) -> FloatMap | None:
+        start = self._starts[index] if index < len(self._starts) else -1
+        if start < 0:
+            raise FrameFailed
+        self._file.seek(start)
+        found: FloatMap = np.load(self._file)
+        if found.shape == _FAILED.shape:
+            raise FrameFailed
+        return found if found.size else None
+
     def rewind(self) -> None:
-        """From now on hand out what was recorded, from the first frame."""
+        """From now on hand out what was recorded."""
         self._recorded = True
-        self._file.seek(0)
 
     def close(self) -> None:
         """Delete the record."""
@@ -196,6 +206,8 @@ class Steering:
         About the QP of the encode, for estimates of rate.
     time_base
         Of the frames' times, seconds.
+    warnings
+        Where it is told that steering failed on a frame.
 
     Attributes
     ----------
@@ -205,11 +217,20 @@ class Steering:
         Wall time spent here, so far.
     """
 
-    def __init__(self, maps: Maps, allocator: Allocator, *, qp: float, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        maps: Maps,
+        allocator: Allocator,
+        *,
+        qp: float,
+        time_base: Fraction,
+        warnings: Warnings,
+    ) -> None:
         self._maps = maps
         self._allocator = allocator
         self._qp = qp
         self._time_base = time_base
+        self._warnings = warnings
         self._motion = MotionEstimator()
         self._track = ImportanceTrack()
         self._shown: float | None = None
@@ -231,14 +252,29 @@ class Steering:
     def offsets(self, frame: DecodedFrame) -> FloatMap | None:
         """Return the offsets of the next frame, or None where nothing is known of it.
 
+        A failure in here costs steering and not the video: the frame and those up to the next map
+        go out unsteered.
+
         Raises
         ------
         IdseError
-            A map does not fit, or (strict runs) the network failed.
+            A map does not fit, or (strict runs) the network or the steering failed.
         """
         begin = time.perf_counter()
         try:
             return self._offsets(frame)
+        except IdseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the frame needs no offsets
+            self.frames_unsteered += 1
+            self._track = ImportanceTrack()  # the content may have moved, or be another scene's
+            index = frame.picture.index
+            self._warnings.add(
+                "steering",
+                f"steering failed on frame {index} ({_reason(error)}): such frames, and those up "
+                "to the next analysis, go out unsteered",
+            )
+            return None
         finally:
             self.seconds += time.perf_counter() - begin
 
@@ -274,3 +310,8 @@ class Steering:
         self._observed = seconds
         self._allocator.observe(weight, elapsed=elapsed)
         return self._allocator.normalise(weight)
+
+
+def _reason(error: Exception) -> str:
+    """Describe an exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

@@ -285,6 +285,7 @@ class _Transcode:
             Allocator(self._steer.policy, encoder.mb_shape, crf=crf),
             qp=_DEFAULT_QP if crf is None else crf,
             time_base=source.time_base,
+            warnings=self._warnings,
         )
         return self._steering
 
