@@ -5,8 +5,45 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from idse.errors import OutputError
+from idse.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None:
+    """Check the names of files that are to be written, before any work is put into them.
+
+    Parameters
+    ----------
+    results
+        Paths; None for a file that nobody asked for.
+    keep
+        What none of them may replace: the input, and other results.
+
+    Raises
+    ------
+    InputError
+        A result would replace the input or another result.
+    OutputError
+        It is a folder, or its folder does not exist.
+    """
+    taken = {os.path.realpath(path) for path in keep}
+    for result in results:
+        if result is None:
+            continue
+        path = Path(os.path.realpath(result))
+        if path.exists() and not path.is_file() and not path.is_dir():
+            continue  # a pipe or a device takes any number of results
+        if os.fspath(path) in taken:
+            raise InputError(f"{result} is the input or another result: name another file to write")
+        if path.is_dir():
+            raise OutputError(f"cannot write {result}: it is a folder")
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot write {result}: there is no folder {path.parent}")
+        taken.add(os.fspath(path))
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -91,6 +91,15 @@ def test_errors_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_results_do_not_replace_the_file_that_is_read(clip, tmp_path, capsys):
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(clip.read_bytes())
+    for option in ("--qp-out", "--picture"):
+        assert main(["inspect", str(mine), option, str(mine)]) == 2
+        assert "mine.mp4 is the input" in capsys.readouterr().err
+    assert mine.read_bytes() == clip.read_bytes()
+
+
 def test_a_truncated_file_is_an_error(clip, tmp_path, capsys):
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(clip.read_bytes()[:-2000])

@@ -105,6 +105,20 @@ def test_scene_cuts_are_analysed(models, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["frame_indices"] == [0, 17]
 
 
+@pytest.mark.parametrize("schedule", [[], ["--analyse-every", "1"]])
+def test_maps_steer_as_the_network_itself_does(models, tmp_path, schedule):
+    make_clip(tmp_path / "clip.mkv", frames=110, cut_at=17)
+    network = ["--model", models, *schedule]
+    encode = ["--preset", "superfast"]
+    assert main(["map", "clip.mkv", "maps", *network]) == 0
+    assert main(["transcode", "clip.mkv", "direct.mkv", *network, *encode]) == 0
+    assert main(["transcode", "clip.mkv", "maps.mkv", "--maps", "maps", *encode]) == 0
+    assert main(["transcode", "clip.mkv", "stock.mkv", "--no-steer", *encode]) == 0
+    files = [(tmp_path / f"{name}.mkv").read_bytes() for name in ("direct", "maps", "stock")]
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
 def test_image_with_overlay(models, tmp_path, capsys):
     rgb = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
     Image.fromarray(rgb).save(tmp_path / "in.png")
@@ -146,6 +160,7 @@ def test_frames_that_the_network_fails_on_get_no_map(models, tmp_path, capsys):
         (["clip.mkv", "out", "--model", "my_models:watcher", "--seed", "-3"], "seed -3"),
         (["clip.mkv", "no/out", "--model", "my_models:watcher"], "no/out"),
         (["clip.mkv", "clip.mkv", "--model", "my_models:watcher"], "clip.mkv is the input"),
+        (["clip.mkv", "out", "--overlay", "out"], "out is the input or another result"),
         (["dark.mkv", "out", "--model", "my_models:fragile"], "too dark"),
     ],
 )

@@ -144,6 +144,7 @@ def test_maps_that_do_not_fit(clip, tmp_path):
         (["--no-steer", "--maxrate", "1M"], ["--bufsize"]),
         (["--no-steer", "--bitrate", "many"], ["many"]),
         (["--no-steer", "--two-pass"], ["--bitrate"]),
+        (["--no-steer", "--crf", "nan"], ["--crf nan"]),
         (["--no-steer", "--format", "avi"], ["avi", "mkv"]),
         (["--strength", "9"], ["strength", "9"]),
         (["--protect", "0,0,10"], ["0,0,10"]),
@@ -223,7 +224,7 @@ def test_ctrl_c_leaves_nothing(suffix, tmp_path):
         _, stderr = process.communicate(timeout=30)
         os.close(write)
     assert process.returncode == 130
-    assert stderr == "idse transcode: interrupted, nothing was written\n"
+    assert stderr == "idse transcode: interrupted\n"
     assert list(folder.iterdir()) == []
 
 
@@ -329,3 +330,17 @@ def test_help_teaches_by_example():
     done = idse("--help")
     assert done.returncode == 0
     assert done.stdout.count("idse transcode ") > 8
+
+
+def test_names_of_results_are_checked_before_any_work(clip, tmp_path):
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    source.write_bytes(clip.read_bytes())
+    for report, words in {
+        source: ["in.mp4 is the input"],
+        out: ["out.mp4 is the input or another result"],
+        tmp_path / "no" / "r.json": ["cannot write", "no folder"],
+        tmp_path: ["cannot write", "folder"],
+    }.items():
+        done = idse(source, out, "--no-steer", "--report", report)
+        assert_refused(done, tmp_path, *words, before=["in.mp4"])
+    assert source.read_bytes() == clip.read_bytes()

@@ -108,9 +108,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from idse.codecs.h264 import read_macroblocks
     from idse.codecs.h264.qp_file import QpFile
+    from idse.files import check_results
 
     if args.frame < 0:
         raise InputError(f"--frame {args.frame}: frames are counted from 0")
+    check_results([args.qp_out, args.picture], keep=[args.file])
     tallies: dict[str, Tally] = {}
     first = chosen = None
     image = None

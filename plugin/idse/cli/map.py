@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from idse.pipeline.schedule import ANALYSE_EVERY
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--analyse-every",
         type=float,
-        default=5.0,
+        default=ANALYSE_EVERY,
         metavar="SECONDS",
         help="time between analyses of one scene; 0 analyses every frame (default %(default)s)",
     )
@@ -56,20 +57,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from idse.errors import InputError
+    from idse.files import check_results
     from idse.importance import Analyser, load_networks, write_maps
     from idse.importance.overlay import overlay, save_png
     from idse.pipeline.frames import rgb
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import Source
 
-    for target in filter(None, (args.output, args.overlay)):
-        if (
-            Path(target).exists()
-            and Path(args.input).exists()
-            and Path(target).samefile(args.input)
-        ):
-            raise InputError(f"{target} is the input: name another file to write")
+    check_results([args.output, args.overlay], keep=[args.input])
     warnings = Warnings()
     drawing = None
     maps: list[ImportanceMap] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idse.errors import InputError
+from idse.pipeline.schedule import ANALYSE_EVERY
 
 if TYPE_CHECKING:
     from idse.pipeline.loading import SteeringOptions
@@ -32,7 +34,7 @@ examples:
   idse transcode street.mp4 a.mp4 --bitrate 800k --two-pass
   idse transcode court.mp4 a.mp4 --floor-crf 26 --protect 0,0,320,64
   idse map street.mp4 maps.safetensors && idse transcode street.mp4 a.mp4 --maps maps.safetensors
-  idse transcode rtsp://camera/stream live.m3u8
+  idse transcode rtsp://camera/stream - --format ts | ffplay -
   ffmpeg -i a.mov -f matroska - | idse transcode - - --format ts | mpv -
 
 An existing OUT is replaced only with --overwrite, and only once the new one is complete; after an
@@ -92,7 +94,10 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (8)")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
-        "--analyse-every", type=float, metavar="S", help="seconds between analyses of a scene (10)"
+        "--analyse-every",
+        type=float,
+        metavar="S",
+        help=f"seconds between analyses of a scene ({ANALYSE_EVERY:g})",
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
     group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
@@ -127,7 +132,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.report == "-" and args.target == "-":
         raise InputError("the report and the video cannot both go to standard output")
+    from idse.files import check_results, write_atomically
     from idse.pipeline.transcode import transcode
+
+    report_file = None if args.report == "-" else args.report
+    check_results([report_file], keep=[args.source, args.target])
 
     shown = _ProgressLine() if sys.stderr.isatty() else None
     encode, steering = _encode_options(args), _steering_options(args)
@@ -149,10 +158,8 @@ def run(args: argparse.Namespace) -> int:
         print(_summary(report), file=sys.stderr)
     if args.report == "-":
         print(report.to_json(), end="")
-    elif args.report is not None:
-        from idse.files import write_atomically
-
-        write_atomically(args.report, report.to_json().encode())
+    elif report_file is not None:
+        write_atomically(report_file, report.to_json().encode())
     return 0
 
 
@@ -175,6 +182,8 @@ def _encode_options(args: argparse.Namespace) -> EncodeOptions:
     if (args.maxrate is None) != (args.bufsize is None):
         raise InputError("--maxrate and --bufsize need each other: a rate, and what it may fill")
     if args.crf is not None:
+        if not math.isfinite(args.crf):
+            raise InputError(f"--crf {args.crf} is no quality: give a number from 0 to 51")
         options["crf"] = f"{args.crf:g}"
     for name, text in (
         ("bitrate", args.bitrate),
