@@ -20,7 +20,6 @@ def field(dx=0.0, dy=0.0, reliability=1.0, *, cut=False):
         reliability=(ones * reliability).astype(np.float32),
         scene_cut=cut,
         residual=ones,
-        activity=ones,
     )
 
 
@@ -54,7 +53,7 @@ def test_fades_only_where_unreliable():
     half = field(reliability=0.0)
     half.reliability[:, :4] = 1.0
     for _ in range(10):
-        values = carry(values, half, fade=0.5)
+        values = carry(values, half)
     assert (values[:, :4] == 1).all()
     assert (values[:, 4:] < 0.001).all()
 
@@ -83,15 +82,18 @@ def test_analyses_are_averaged_along_motion():
     assert np.abs(result + truth).max() < 0.1 * np.abs(truth).max() + 0.1
 
 
-def test_new_content_takes_the_fresh_value_whole():
-    track = ImportanceTrack(fade=1.0)
-    track.advance(None, np.ones(SHAPE, np.float32))
-    result = track.advance(field(reliability=0.0), np.full(SHAPE, 3, np.float32))
-    assert (result == 3).all()
+def test_new_content_takes_more_of_the_fresh_value():
+    """What was carried along a bad match counts less than what was carried along a good one."""
+    results = {}
+    for reliability in (0.0, 1.0):
+        track = ImportanceTrack()
+        track.advance(None, np.ones(SHAPE, np.float32))
+        fresh = np.full(SHAPE, 3, np.float32)
+        results[reliability] = track.advance(field(reliability=reliability), fresh)
+    np.testing.assert_allclose(results[1.0], 2)  # the mean of both analyses
+    np.testing.assert_allclose(results[0.0], (0.5 * 0.5 + 3) / 1.5)  # value and evidence halved
 
 
-def test_refuses_other_shapes_and_settings():
+def test_refuses_other_shapes():
     with pytest.raises(InputError, match=r"\(3, 3\)"):
         carry(np.zeros((3, 3), np.float32), field())
-    with pytest.raises(InputError, match=r"1\.5"):
-        ImportanceTrack(fade=1.5)

@@ -16,12 +16,20 @@ from idse.picture import MACROBLOCK
 if TYPE_CHECKING:
     from idse.importance.motion import FloatMap, MotionField
 
+# Share of the way to neutral that a macroblock with reliability 0 goes in one picture. Noise makes
+# matches unreliable for a picture now and then; a map that survives one bad match but not five
+# rides over that.
+_FADE = 0.5
+# Bound of the evidence, in analyses: a fresh one always counts at least half, since what matters in
+# a scene changes also where nothing moves.
+_MAX_EVIDENCE = np.float32(1.0)
 
-def carry(log_weight: FloatMap, field: MotionField, *, fade: float = 0.5) -> FloatMap:
+
+def carry(log_weight: FloatMap, field: MotionField) -> FloatMap:
     """Move a map along the motion of one picture.
 
     Each macroblock takes the bilinear interpolation of the map at the place that its content comes
-    from, times ``1 - fade * (1 - reliability)``.
+    from, times ``1 - _FADE * (1 - reliability)``.
 
     Parameters
     ----------
@@ -29,10 +37,6 @@ def carry(log_weight: FloatMap, field: MotionField, *, fade: float = 0.5) -> Flo
         float32 ``(rows, cols)``: map of the previous picture, 0 is neutral.
     field
         Motion of the picture that the result is for.
-    fade
-        Share of the way to neutral that a macroblock with reliability 0 goes in one picture, in
-        [0, 1]. Noise makes matches unreliable for a picture now and then; a map that survives one
-        bad match but not five rides over that.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def carry(log_weight: FloatMap, field: MotionField, *, fade: float = 0.5) -> Flo
     upper = log_weight[top, left] * (1 - fx) + log_weight[top, right] * fx
     lower = log_weight[bottom, left] * (1 - fx) + log_weight[bottom, right] * fx
     moved = upper * (1 - fy) + lower * fy
-    return np.asarray(moved * (1 - fade * (1 - field.reliability)), np.float32)
+    return np.asarray(moved * (1 - _FADE * (1 - field.reliability)), np.float32)
 
 
 class ImportanceTrack:
@@ -71,23 +75,9 @@ class ImportanceTrack:
     analyses are averaged along the motion: each macroblock keeps how much evidence its carried
     value holds (in analyses, fading like the value itself), and a fresh value is averaged in with
     weight ``1 / (1 + evidence)``.
-
-    Parameters
-    ----------
-    fade
-        See :func:`carry`.
-    max_evidence
-        Bound of the evidence: an analysis always counts at least ``1 / (1 + max_evidence)``, since
-        what matters in a scene changes also where nothing moves.
     """
 
-    def __init__(self, *, fade: float = 0.5, max_evidence: float = 1.0) -> None:
-        if not 0 <= fade <= 1:
-            raise InputError(f"fade {fade!r} must be in 0 to 1")
-        if max_evidence < 0:
-            raise InputError(f"evidence bound {max_evidence!r} must not be negative")
-        self._fade = fade
-        self._max_evidence = max_evidence
+    def __init__(self) -> None:
         self._log_weight: FloatMap | None = None
         self._evidence: FloatMap | None = None
 
@@ -113,8 +103,8 @@ class ImportanceTrack:
         if field is None or field.scene_cut:
             self._log_weight = self._evidence = None
         elif self._log_weight is not None and self._evidence is not None:
-            self._log_weight = carry(self._log_weight, field, fade=self._fade)
-            self._evidence = carry(self._evidence, field, fade=self._fade)
+            self._log_weight = carry(self._log_weight, field)
+            self._evidence = carry(self._evidence, field)
         if fresh is None:
             return self._log_weight
         if self._log_weight is None or self._evidence is None:
@@ -125,7 +115,7 @@ class ImportanceTrack:
                 raise InputError(
                     f"map of {fresh.shape} macroblocks for a track of {self._log_weight.shape}"
                 )
-            evidence = np.minimum(self._evidence, np.float32(self._max_evidence))
+            evidence = np.minimum(self._evidence, _MAX_EVIDENCE)
             share = 1 / (1 + evidence)
             self._log_weight = self._log_weight + share * (fresh - self._log_weight)
             self._evidence = evidence + 1

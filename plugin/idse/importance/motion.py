@@ -53,16 +53,12 @@ class MotionField:
     residual
         float32 ``(rows, cols)``: mean absolute motion-compensated residual per luma sample, in
         8-bit code values.
-    activity
-        float32 ``(rows, cols)``: mean absolute difference between neighbouring luma samples in the
-        quieter direction, in 8-bit code values.
     """
 
     vectors: FloatMap
     reliability: FloatMap
     scene_cut: bool
     residual: FloatMap
-    activity: FloatMap
 
 
 def _reliability(match: BlockMatch) -> FloatMap:
@@ -171,5 +167,4 @@ class MotionEstimator:
             reliability=_reliability(match),
             scene_cut=cut,
             residual=match.residual,
-            activity=match.activity,
         )
