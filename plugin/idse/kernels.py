@@ -177,8 +177,7 @@ def motion_search(
         n_hints = hints.shape[2] if hints.ndim == 4 else 0
         hints = _checked_vectors(hints, (rows, cols, n_hints, 2), "hint vectors")
     search = np.empty((rows, cols, 2), np.int16)
-    library = _library()
-    library.idse_kernels_motion_search(
+    _library().idse_kernels_motion_search(
         current.half.ctypes.data,
         previous.half.ctypes.data,
         rows,
@@ -188,10 +187,16 @@ def motion_search(
         n_hints,
         search.ctypes.data,
     )
+    return _refine(current, previous, search)
+
+
+def _refine(current: LumaPyramid, previous: LumaPyramid, search: Vectors) -> BlockMatch:
+    """Bring vectors from half to full size and measure what they leave."""
+    rows, cols = current.mb_shape
     vectors = search.copy()
     residual = np.empty((rows, cols), np.float32)
     activity = np.empty((rows, cols), np.float32)
-    library.idse_kernels_motion_refine(
+    _library().idse_kernels_motion_refine(
         current.full.ctypes.data,
         previous.full.ctypes.data,
         rows,
