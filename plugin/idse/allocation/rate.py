@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FloatMap = npt.NDArray[np.float32]
 
-# Fitted to sizes of real encodes (the distribution of the errors is in tools/bench): a 25th of a
+# Fitted to sizes of real encodes (the tests compare with bits read back from streams): a 25th of a
 # picture's intra cost is paid again and again, by keyframes and by what motion does not predict;
 # and x264's macroblock tree codes content that later pictures copy about 4 QP below the CRF.
 _REFRESH = 1 / 25
@@ -39,7 +39,7 @@ def _bits(deviation: FloatMap, step: FloatMap) -> FloatMap:
     return np.asarray(256 * 0.5 * np.log2(1 + np.square(ratio)), np.float32)
 
 
-def estimate_bits(picture: Picture, field: MotionField | None, *, qp: float = 26.0) -> FloatMap:
+def estimate_bits(picture: Picture, field: MotionField | None, *, qp: float) -> FloatMap:
     """Guess what each macroblock costs in an unsteered encode.
 
     Parameters
