@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.stream import Disposition
 
+from idse.codecs.x264.stream import START_CODE, annex_b
 from idse.errors import InputError, OutputError
 from idse.pipeline.containers import STANDARD_OUTPUT, OutputFormat, add_copy, codec_name, why_not
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # Facts about the source's file or encode that are wrong in a result.
 _STALE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps")
 _STALE_PREFIXES = ("_statistics", "number_of_", "duration-", "bps-")
-_START_CODE = b"\0\0\0\1"
 
 
 class Sink:
@@ -173,8 +173,8 @@ class Sink:
         """Add a stream described by what FFmpeg itself reads from the first access unit."""
         assert self._container is not None
         headers = encoder.headers
-        data = b"".join(_START_CODE + unit for unit in (headers.sps, headers.pps))
-        data += _annex_b(first.data) if encoder.global_headers else first.data
+        data = b"".join(START_CODE + unit for unit in (headers.sps, headers.pps))
+        data += annex_b(first.data) if encoder.global_headers else first.data
         with av.open(io.BytesIO(data), format="h264") as parsed:
             video = self._container.add_stream_from_template(parsed.streams.video[0], opaque=True)
         if encoder.global_headers:
@@ -316,14 +316,3 @@ def _is_chapter_track(source: Source, stream: Stream) -> bool:
         and codec_name(stream) == "bin_data"
         and bool(source.container.chapters())
     )
-
-
-def _annex_b(data: bytes) -> bytes:
-    """Return an access unit with start codes in place of 4-byte lengths."""
-    parts: list[Any] = []
-    position = 0
-    while position < len(data):
-        size = int.from_bytes(data[position : position + 4], "big")
-        parts += [_START_CODE, data[position + 4 : position + 4 + size]]
-        position += 4 + size
-    return b"".join(parts)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # 5.3.3.1.2).
 _HIGH_PROFILES = {100, 110, 122, 144, 244}
 _CHROMA_FORMAT_IDC = {(1, 1): 1, (1, 0): 2, (0, 0): 3}
-_START_CODE = b"\0\0\0\1"
+START_CODE = b"\0\0\0\1"
 _VERSION_MARK = b"x264 - core "
 
 
@@ -111,6 +111,17 @@ def with_start_codes(units: list[NalUnit]) -> bytes:
     """Join NAL units behind start codes, four bytes long where x264 makes them so."""
     long = {_raw.NAL_SPS, _raw.NAL_PPS}
     return b"".join(
-        _START_CODE[0 if index == 0 or unit.kind in long else 1 :] + unit.body
+        START_CODE[0 if index == 0 or unit.kind in long else 1 :] + unit.body
         for index, unit in enumerate(units)
     )
+
+
+def annex_b(data: bytes) -> bytes:
+    """Return what :func:`with_lengths` made, with start codes in place of the lengths."""
+    parts: list[bytes] = []
+    position = 0
+    while position < len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        parts += [START_CODE, data[position + 4 : position + 4 + size]]
+        position += 4 + size
+    return b"".join(parts)
