@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from idse.errors import InputError
+from idse.picture import MACROBLOCK
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -186,29 +187,14 @@ def _text(path: str, first: FrameMacroblocks, tallies: dict[str, Tally]) -> str:
 
 def _draw(path: str, index: int, frame: FrameMacroblocks) -> Image.Image:
     """Return the decoded frame beside its QPs: bright where the QP is low."""
-    from idse.importance.overlay import blend, heat, panel, side_by_side, upscale
+    from idse.importance.overlay import panel, qp_panel, qp_range, side_by_side, upscale
 
     source = _decode(path, index, frame.pts)
     scale = -(-_MIN_PICTURE_WIDTH // source.shape[1])
     source = upscale(source, source.shape[1] * scale, source.shape[0] * scale, scale)
-    height, width = source.shape[:2]
     qp = frame.qp_array
-    known = qp[~np.isnan(qp)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    high = max(high, low + 1)
-    colours = upscale(heat(-qp, -high, -low), width, height, 16 * scale)
-    name = f"frame {index} ({frame.pict_type})"
-    return side_by_side(
-        [
-            panel(source, name),
-            panel(
-                blend(source, colours),
-                "QP, blue-grey: skipped",
-                f"QP {high:.0f}",
-                f"{low:.0f}",
-            ),
-        ]
-    )
+    drawn = qp_panel(source, qp, "QP, blue-grey: skipped", qp_range(qp), MACROBLOCK * scale)
+    return side_by_side([panel(source, f"frame {index} ({frame.pict_type})"), drawn])
 
 
 def _decode(path: str, index: int, pts: int | None) -> npt.NDArray[np.uint8]:

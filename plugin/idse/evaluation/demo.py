@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from idse.allocation import OffsetPolicy
+from idse.allocation.compensation import HALVING_QP
 from idse.codecs.h264 import read_macroblocks
 from idse.errors import CodecError, InputError
 from idse.evaluation.average_precision import confident, match
@@ -42,8 +43,6 @@ CRF = 36.0
 # The steered file may fall short of stock's size by this much at most, and never exceed it.
 _TOLERANCE = 0.01
 _SEARCH_STEPS = 6
-# One CRF step moves the size by about 12 %: bits halve in 6 QP.
-_HALVING_CRF = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +159,7 @@ def _encode_to_size(
             too_large = crf
         # Aims at the middle of what is tolerated.
         aim = math.log2(report.bytes / (size * (1 - _TOLERANCE / 2)))
-        crf += _HALVING_CRF * aim
+        crf += HALVING_QP * aim
         if not too_large < crf < fits:
             crf = (too_large + fits) / 2
     if best is None:

@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from idse.importance.overlay import (
     BACKGROUND,
-    blend,
-    heat,
+    GAP,
     panel,
+    qp_panel,
+    qp_range,
     side_by_side,
-    upscale,
     weight_panel,
 )
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from idse.vision import Detections
 
 _BOX = (64, 255, 96)
-_GAP = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +78,7 @@ def draw_sheet(
     labels
         Names of the classes.
     """
-    known = np.concatenate([q[np.isfinite(q)] for q in qp])
-    lo, hi = (float(known.min()), float(known.max())) if known.size else (0.0, 51.0)
-    scale = lo, max(hi, lo + 1)
+    scale = qp_range(*qp)
     top = [
         panel(draw_boxes(source, labels), "source"),
         panel(draw_boxes(stock, labels), "stock x264"),
@@ -89,22 +86,12 @@ def draw_sheet(
     ]
     bottom = [
         weight_panel(source.rgb, weight, "importance / mean"),
-        _qp_panel(source.rgb, qp[0], "QP, stock", scale),
-        _qp_panel(source.rgb, qp[1], "QP, steered", scale),
+        qp_panel(source.rgb, qp[0], "QP, stock", scale),
+        qp_panel(source.rgb, qp[1], "QP, steered", scale),
     ]
     rows = [side_by_side(top), side_by_side(bottom)]
-    size = max(r.width for r in rows), sum(r.height for r in rows) + _GAP
+    size = max(r.width for r in rows), sum(r.height for r in rows) + GAP
     sheet = Image.new("RGB", size, BACKGROUND)
     sheet.paste(rows[0], (0, 0))
-    sheet.paste(rows[1], (0, rows[0].height + _GAP))
+    sheet.paste(rows[1], (0, rows[0].height + GAP))
     return sheet
-
-
-def _qp_panel(
-    rgb: npt.NDArray[np.uint8], qp: npt.NDArray[Any], caption: str, scale: tuple[float, float]
-) -> Image.Image:
-    lo, hi = scale
-    height, width = rgb.shape[:2]
-    # Bright is where the bits go, as in the map of importance: a low QP.
-    colours = upscale(heat(-qp, -hi, -lo), width, height)
-    return panel(blend(rgb, colours), caption, f"{hi:g}", f"{lo:g}")

@@ -1,6 +1,6 @@
 """Pictures of maps: values per macroblock as heat over the source. Needs Pillow only.
 
-The helpers draw any value per macroblock (importance, QP), so that all pictures look alike.
+Importance and QPs are drawn by the same pieces, so that all pictures look alike.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _COLOURS = np.array(
 )
 _NO_VALUE = (110, 122, 128)  # a blue-grey that the scale does not contain
 BACKGROUND, _INK = (24, 24, 28), (235, 235, 235)
-_GAP = 8
+GAP = 8  # between panels
 
 
 def heat(values: npt.NDArray[Any], lo: float, hi: float) -> RGB:
@@ -141,20 +141,20 @@ def label_bar(
     bar = Image.new("RGB", (width, 2 * size), BACKGROUND)
     draw = ImageDraw.Draw(bar)
     font = ImageFont.load_default(size)
-    right = width - _GAP
+    right = width - GAP
     if lo is not None and hi is not None:
         scale = max(16, width // 5)
         right -= round(draw.textlength(hi, font))
         draw.text((right, size), hi, _INK, font, anchor="lm")
-        right -= scale + _GAP // 2
+        right -= scale + GAP // 2
         ramp = heat(np.broadcast_to(np.linspace(0, 1, scale), (size, scale)), 0, 1)
         bar.paste(Image.fromarray(ramp), (right, size // 2))
-        right -= round(draw.textlength(lo, font)) + _GAP // 2
+        right -= round(draw.textlength(lo, font)) + GAP // 2
         draw.text((right, size), lo, _INK, font, anchor="lm")
-        right -= _GAP
-    while caption and draw.textlength(caption, font) > right - _GAP:
+        right -= GAP
+    while caption and draw.textlength(caption, font) > right - GAP:
         caption = caption[:-2].rstrip() + "…" if len(caption) > 2 else ""
-    draw.text((_GAP, size), caption, _INK, font, anchor="lm")
+    draw.text((GAP, size), caption, _INK, font, anchor="lm")
     return bar
 
 
@@ -170,12 +170,12 @@ def panel(rgb: RGB, caption: str, lo: str | None = None, hi: str | None = None) 
 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
     """Return pictures in one row, top edges aligned."""
-    width = sum(p.width for p in panels) + _GAP * (len(panels) - 1)
+    width = sum(p.width for p in panels) + GAP * (len(panels) - 1)
     row = Image.new("RGB", (width, max(p.height for p in panels)), BACKGROUND)
     left = 0
     for item in panels:
         row.paste(item, (left, 0))
-        left += item.width + _GAP
+        left += item.width + GAP
     return row
 
 
@@ -201,6 +201,41 @@ def weight_panel(rgb: RGB, weight: npt.NDArray[np.float32], caption: str) -> Ima
     height, width = rgb.shape[:2]
     colours = upscale(heat(log_weight, lo, hi), width, height)
     return panel(blend(rgb, colours), caption, _ratio(lo), _ratio(hi))
+
+
+def qp_range(*fields: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return the least and the largest QP of all fields, at least 1 apart; NaN does not count."""
+    known = np.concatenate([qp[~np.isnan(qp)] for qp in fields])
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    return low, max(high, low + 1)
+
+
+def qp_panel(
+    rgb: RGB,
+    qp: npt.NDArray[np.float32],
+    caption: str,
+    scale: tuple[float, float],
+    block: int = MACROBLOCK,
+) -> Image.Image:
+    """Draw QPs over a picture: bright where the bits go, as in the map of importance.
+
+    Parameters
+    ----------
+    rgb
+        uint8 ``(height, width, 3)``.
+    qp
+        float32 ``(mb_rows, mb_cols)``; NaN is drawn in blue-grey.
+    caption
+        For the label bar.
+    scale
+        Lowest and highest QP, see `qp_range`.
+    block
+        Side of a macroblock in ``rgb``.
+    """
+    low, high = scale
+    height, width = rgb.shape[:2]
+    colours = upscale(heat(-qp, -high, -low), width, height, block)
+    return panel(blend(rgb, colours), caption, f"QP {high:g}", f"{low:g}")
 
 
 def overlay(rgb: RGB, weight: npt.NDArray[np.float32]) -> Image.Image:
