@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from idse.files import write_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -90,5 +92,5 @@ def write_results(stem: Path, *, data: Mapping[str, Any], markdown: str) -> None
     """Write ``stem``.json and ``stem``.md; NaN and infinity, which JSON has not, become null."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_without_nan(dict(data)), indent=1, allow_nan=False)
-    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text(markdown, encoding="utf-8")
+    write_atomically(stem.with_suffix(".json"), f"{text}\n".encode())
+    write_atomically(stem.with_suffix(".md"), markdown.encode())
