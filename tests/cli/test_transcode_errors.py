@@ -305,8 +305,11 @@ def test_pipes_carry_video_in_and_out(clip, tmp_path):
     refused = idse(whole, "-", "--no-steer")
     assert refused.returncode == 2
     assert "--format" in refused.stderr
-    refused = idse("-", tmp_path / "x.mp4", "--no-steer", "--two-pass", "--bitrate", "1M")
-    assert "standard input" in refused.stderr
+    os.mkfifo(tmp_path / "pipe")
+    for once in ("-", "udp://127.0.0.1:9", tmp_path / "pipe"):
+        refused = idse(once, tmp_path / "x.mp4", "--no-steer", "--two-pass", "--bitrate", "1M")
+        assert refused.returncode == 2
+        assert f"twice, which '{once}' cannot do" in refused.stderr
 
 
 def test_report_has_every_field_and_tune_machine_prints_what_it_sets(clip, tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+
 import av
 import pytest
 from media_clips import assert_decodes, clip, ffmpeg, frame_hashes, probe, streams, times, video
 
 from idse.errors import InputError
+from idse.pipeline import source as source_module
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
 from idse.pipeline.source import Source
@@ -279,3 +283,25 @@ def test_cover_art_is_not_the_video_and_is_kept(tmp_path):
     assert report.frames == 25
     kinds = {(s["codec_name"], s["width"], s["disposition"]["attached_pic"]) for s in streams(out)}
     assert kinds == {("h264", 160, 0), ("png", 640, 1)}
+
+
+def test_a_sender_that_falls_silent_ends_a_live_stream(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "_NETWORK_TIMEOUT", 2.0)
+    sent = clip(tmp_path / "sent.ts", "-c:v", "libx264", "-preset", "ultrafast", "-g", "5")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"udp://127.0.0.1:{free.getsockname()[1]}"
+    out = tmp_path / "out.mkv"
+    # Over and over: the first packets may come before anybody listens.
+    send = ["ffmpeg", "-nostdin", "-v", "error", "-re", "-stream_loop", "2", "-i", str(sent)]
+    with subprocess.Popen([*send, "-c", "copy", "-f", "mpegts", f"{url}?pkt_size=1316"]):
+        report = transcode(url, str(out), encode=QUICK)
+    assert 25 < report.frames <= 75
+    assert len(report.warnings) == 1
+    assert "nothing came for 2 s, taken for its end" in report.warnings[0]
+    assert_decodes(out)
+    assert len(times(out)) == report.frames
+
+    with pytest.raises(InputError, match=r"cannot open udp.*nothing came for 2 s"):
+        transcode(url, str(tmp_path / "silent.mkv"))
+    assert not (tmp_path / "silent.mkv").exists()

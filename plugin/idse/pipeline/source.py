@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 # Seconds that a network source may be silent before it counts as gone.
 _NETWORK_TIMEOUT = 30.0
+# Protocols in which a sender may go away without saying so: silence is how their streams end.
+_LIVE = ("udp://", "rtp://", "rtsp://", "rtsps://", "srt://")
 _DEFAULT_RATE = Fraction(25)  # of sources that state none, as FFmpeg assumes
 _NO_MEDIA = {"tty"}  # FFmpeg draws any text as a video
 # A declared duration that is off by more than this was not rounding.
@@ -188,8 +191,21 @@ class Source:
                     raise InputError(f"{self.label} is truncated: its index points past its end")
                 yield packet
         except (av.FFmpegError, OSError) as error:
-            what = "is truncated or damaged" if self._is_indexed else "cannot be read on"
-            raise InputError(f"{self.label} {what}: {_reason(error)}") from error
+            if not (isinstance(error, av.ExitError) and self.url.startswith(_LIVE)):
+                raise InputError(f"{self.label} {self._damage}: {_reason(error)}") from error
+            self._warnings.add("silence", f"{self.label}: {_reason(error)}, taken for its end")
+            flush: av.Packet[Any] = av.Packet()
+            flush.stream = self.video
+            yield flush
+
+    @property
+    def _damage(self) -> str:
+        """What to say of a source that cannot be read to its end."""
+        if not self._is_indexed:
+            return "cannot be read on"
+        if self.url == STANDARD_INPUT:
+            return "is truncated, damaged, or has its index last (then give the file, not a pipe)"
+        return "is truncated or damaged"
 
     @property
     def _is_indexed(self) -> bool:
@@ -291,6 +307,14 @@ class _Clock:
         return FrameTime(pts=pts, duration=duration)
 
 
+def can_read_again(url: str) -> bool:
+    """Tell whether a source, opened a second time, starts where it did the first time."""
+    path = Path(url)
+    return not (
+        url == STANDARD_INPUT or url.startswith(_LIVE) or path.is_fifo() or path.is_char_device()
+    )
+
+
 def side_data(frame: VideoFrame) -> dict[str, Any]:
     """Return what a frame carries beside its planes, by the name of its AV_FRAME_DATA type.
 
@@ -302,6 +326,8 @@ def side_data(frame: VideoFrame) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, av.ExitError):  # PyAV's timeout
+        return f"nothing came for {_NETWORK_TIMEOUT:g} s"
     if isinstance(error, av.FFmpegError):
         return str(error.strerror)
     return getattr(error, "strerror", None) or str(error)

@@ -15,7 +15,7 @@ from idse.pipeline.containers import output_format
 from idse.pipeline.options import EncodeOptions, Progress
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.sink import Sink
-from idse.pipeline.source import STANDARD_INPUT, DecodedFrame, Item, Source
+from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
 from idse.pipeline.steering import RecordedMaps, Steering
 from idse.pipeline.tags import display_matrix, stream_options
@@ -115,8 +115,10 @@ class _Transcode:
         strict: bool,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        if encode.two_pass and source == STANDARD_INPUT:
-            raise InputError("two passes read the source twice, which standard input cannot do")
+        if encode.two_pass and not can_read_again(source):
+            raise InputError(
+                f"two passes read the source twice, which {source!r} cannot do: give a file"
+            )
         self._url = source
         self._target = target
         self._encode = encode
