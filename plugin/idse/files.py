@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from idse.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
 
 def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None:
@@ -46,33 +48,69 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
         taken.add(os.fspath(path))
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` so that no reader ever sees a part of it.
+def part_of(target: Path) -> Path:
+    """Return the name that a result has, beside its final one, while it is being written."""
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
 
-    The bytes go to a file beside it, reach the disk, and are then renamed. What is no regular file
-    (``/dev/stdout``, a named pipe) is written in place.
+
+@contextlib.contextmanager
+def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong with an output into OutputError."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name at the end of the ``with`` block.
+
+    Until then the bytes go to a file beside it; they reach the disk before it is renamed. After an
+    exception nothing is left, and a file that was there before still is.
 
     Raises
     ------
     OutputError
-        It cannot be written (no such folder, no permission, disk full). A file that was there
-        before is still there; nothing else is left.
+        It cannot be opened (no such folder, no permission) or completed (disk full).
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = part_of(target)
+    with output_errors(path):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        file = part.open("xb")
     try:
+        yield file
+        with output_errors(path):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            part.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` so that no reader ever sees a part of it.
+
+    What is no regular file (``/dev/stdout``, a named pipe) is written in place.
+
+    Raises
+    ------
+    OutputError
+        As `open_atomically`.
+    """
+    target = Path(os.path.realpath(path))
+    with output_errors(path):
         if target.exists() and not target.is_file() and not target.is_dir():
             target.write_bytes(data)
             return
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+        with open_atomically(path) as file:
+            file.write(data)

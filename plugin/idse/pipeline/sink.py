@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from idse.codecs.x264.stream import START_CODE, annex_b
 from idse.errors import InputError, OutputError
+from idse.files import part_of
 from idse.pipeline.containers import STANDARD_OUTPUT, OutputFormat, add_copy, codec_name, why_not
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Sink:
         if self._path is not None and not self._in_place:
             if self._path.exists() and not overwrite:
                 raise InputError(f"{target} exists: give --overwrite to replace it")
-            self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+            self._part = part_of(self._path)
             self._probe()
 
     def _probe(self) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from idse.errors import InputError, OutputError
+from idse.errors import InputError
+from idse.files import open_atomically, output_errors
 
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
     from typing import BinaryIO
 
@@ -31,20 +31,15 @@ class QpFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._name = os.fspath(path)
-        self._target = Path(os.path.realpath(path))
-        self._part = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
+        self._path = path
+        self._stack = contextlib.ExitStack()
         self._file: BinaryIO | None = None
         self._shape: tuple[int, ...] = (0, 0)
         self._frames = 0
 
     def __enter__(self) -> Self:
-        try:
-            if self._target.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-            self._file = self._part.open("xb")
-        except OSError as error:
-            raise self._failure(error) from error
+        self._file = self._stack.enter_context(open_atomically(self._path))
+        self._stack.push(self._finish)
         return self
 
     def __exit__(
@@ -53,16 +48,7 @@ class QpFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        except OSError as problem:
-            raise self._failure(problem) from problem
-        finally:
-            if self._file is not None:
-                self._file.close()
-            with contextlib.suppress(OSError):
-                self._part.unlink()
+        self._stack.__exit__(kind, error, trace)
 
     def append(self, qp: npt.NDArray[np.float32]) -> None:
         """Add a frame.
@@ -85,12 +71,10 @@ class QpFile:
                 f"it have {self._shape[0]}x{self._shape[1]}: one array cannot hold both"
             )
         assert self._file is not None, "append outside of the with block"
-        try:
+        with output_errors(self._path):
             if self._frames == 0:
                 self._write_header()
             self._file.write(qp.astype("<f4").tobytes())
-        except OSError as error:
-            raise self._failure(error) from error
         self._frames += 1
 
     def _write_header(self) -> None:
@@ -100,13 +84,15 @@ class QpFile:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
-    def _finish(self) -> None:
+    def _finish(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Write the header again, now that the number of frames is known."""
         assert self._file is not None
-        self._file.seek(0)
-        self._write_header()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._part.replace(self._target)
-
-    def _failure(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {self._name}: {error.strerror or error}")
+        if kind is None:
+            with output_errors(self._path):
+                self._file.seek(0)
+                self._write_header()
