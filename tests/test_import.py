@@ -20,3 +20,22 @@ def test_native_libraries_load_and_refuse_another_abi():
     native.load("idse_kernels", kernels._ABI)
     with pytest.raises(LibraryLoadError, match=r"ABI \d+, this package expects 99"):
         native.load("idse_kernels", 99)
+
+
+def test_defaults_shown_are_the_defaults_used():
+    from idse.allocation import OffsetPolicy
+    from idse.cli import build_parser
+    from idse.importance.bounds import DEFAULT_ROWS
+    from idse.pipeline.schedule import ANALYSE_EVERY
+
+    parser = build_parser()
+    maps = parser.parse_args(["map", "in.mp4", "out.safetensors"])
+    assert (maps.n_s, maps.analyse_every) == (DEFAULT_ROWS, ANALYSE_EVERY)
+    commands = parser._subparsers._group_actions[0].choices
+    shown = " ".join(commands["transcode"].format_help().split())
+    policy = OffsetPolicy()
+    assert f"rows of the sketch ({DEFAULT_ROWS})" in shown
+    assert f"seconds between analyses of a scene ({ANALYSE_EVERY:g})" in shown
+    assert f"how hard to steer ({policy.strength:g})" in shown
+    assert f"weight of squared error beside it ({policy.alpha:g})" in shown
+    assert f"largest offset ({policy.max_offset:g})" in shown

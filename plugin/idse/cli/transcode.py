@@ -91,7 +91,7 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
     origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
-    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (8)")
+    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (4)")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
         "--analyse-every",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from idse.errors import InputError, ModelError
+from idse.importance.bounds import DEFAULT_ROWS
 from idse.importance.energy import macroblock_energy
 from idse.importance.maps import ImportanceMap, MapMetadata
 from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
@@ -94,7 +95,7 @@ class Analyser:
         self,
         networks: Sequence[tuple[FeatureExtractor, float]],
         *,
-        n_s: int = 8,
+        n_s: int = DEFAULT_ROWS,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from idse.errors import IdseError, ModelError
+from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
 from idse.pipeline.steering import FileMaps, NetworkMaps
 
@@ -40,7 +41,7 @@ class SteeringOptions:
 
     policy: OffsetPolicy
     models: Sequence[str] = ()
-    n_s: int = 8
+    n_s: int = DEFAULT_ROWS
     seed: int = 0
     analyse_every: float = ANALYSE_EVERY
     maps: Path | None = None
