@@ -254,7 +254,7 @@ def test_networks_share_by_weight_whatever_their_units():
     picture = random_picture()
     alone = [Analyser([(n, 1)]).analyse(picture).energy.sum() for n in (loud, quiet)]
     assert alone[0] > 1e6 * alone[1]
-    both = Analyser([(loud, 1), (quiet, 3)])
+    both = Analyser([(loud, 1), (quiet, 3)], n_s=8)
     found = both.analyse(picture)
     sketch = both.sketch(picture)
     np.testing.assert_allclose(sketch.block_energy(), found.energy, rtol=1e-4)
@@ -270,7 +270,7 @@ def test_networks_share_by_weight_whatever_their_units():
 def test_running_mean_lets_a_blind_network_fade():
     """A frame in which one network sees nothing is left to the other one."""
     networks = [small_network(dtype=torch.float32), small_network(n_f=4, dtype=torch.float32)]
-    both = Analyser([(n, 1) for n in networks])
+    both = Analyser([(n, 1) for n in networks], n_s=8)
     first = both.analyse(random_picture(seed=1, index=0))
     networks[1].module[-1].weight.data *= 1e-3
     second = both.analyse(random_picture(seed=1, index=1))
