@@ -144,12 +144,22 @@ def test_protected_macroblocks_never_lose():
         allocator(protect=(Rect(500, 0, 10, 10),))
 
 
-def test_interlaced_encodes_get_their_extra_row():
-    subject = allocator(shape=(SHAPE[0] + 1, SHAPE[1]))
-    offsets = steer(subject, weights())
-    assert offsets.shape == (SHAPE[0] + 1, SHAPE[1])
-    assert (offsets[-1] == offsets[-2]).all()
+def test_interlaced_encodes_get_their_extra_row_and_equal_pairs():
+    shape = (SHAPE[0] + 1, SHAPE[1])
+    plain = steer(allocator(shape=shape), weights())
+    assert (plain[-1] == plain[-2]).all()
+    # Macroblock row 3 alone is asked for; its lines are also in the other field's macroblocks.
+    policy = OffsetPolicy(protect=(Rect(32, 50, 64, 10),))
+    offsets = steer(Allocator(policy, shape, crf=23.0, interlaced=True), weights())
+    assert offsets.shape == shape
     assert offsets.flags.c_contiguous
+    assert (offsets[::2] == offsets[1::2]).all()
+    assert offsets[2:4, 2:6].max() <= 0
+    free = np.ones(shape, bool)
+    free[2:4, 2:6] = False
+    pairs = np.repeat((plain[::2] + plain[1::2]) / 2, 2, axis=0)
+    assert np.abs(offsets - pairs)[free].max() < 0.5  # all but what protecting costs the others
+    assert offsets[free].max() > 1
 
 
 def test_pictures_of_several_sizes_are_one_set():

@@ -57,6 +57,9 @@ class Allocator:
         Macroblock rows and columns of the encoder (rows rounded up to 32 lines for interlaced).
     crf
         CRF of the encode, or None where it has none (ABR).
+    interlaced
+        Whether rows come in pairs, whose macroblocks may hold a field of 32 lines each: both get
+        the same offset, and a rectangle that touches one protects the other.
 
     Raises
     ------
@@ -65,11 +68,17 @@ class Allocator:
     """
 
     def __init__(
-        self, policy: OffsetPolicy, mb_shape: tuple[int, int], *, crf: float | None
+        self,
+        policy: OffsetPolicy,
+        mb_shape: tuple[int, int],
+        *,
+        crf: float | None,
+        interlaced: bool = False,
     ) -> None:
         self._policy = policy
         self._crf = crf
         self._mb_shape = mb_shape
+        self._interlaced = interlaced
         self._high = policy.max_offset
         if policy.floor_crf is not None:
             if crf is None:
@@ -87,7 +96,7 @@ class Allocator:
 
         What one of the two observes or accounts counts for both.
         """
-        other = Allocator(self._policy, mb_shape, crf=self._crf)
+        other = Allocator(self._policy, mb_shape, crf=self._crf, interlaced=self._interlaced)
         other._seen = self._seen
         other._ledger = self._ledger
         return other
@@ -103,6 +112,8 @@ class Allocator:
                     f" of the picture ({cols * MACROBLOCK}x{rows * MACROBLOCK} in macroblocks)"
                 )
             bottom, right = macroblocks(rect.y + rect.height), macroblocks(rect.x + rect.width)
+            if self._interlaced:
+                top, bottom = top // 2 * 2, -(-bottom // 2) * 2
             mask[top:bottom, left:right] = True
         return mask
 
@@ -205,6 +216,8 @@ class Allocator:
         missing = self._mb_shape[0] - offsets.shape[0]
         if missing:
             offsets = np.pad(offsets, ((0, missing), (0, 0)), mode="edge")
+        if self._interlaced:
+            offsets = np.repeat((offsets[::2] + offsets[1::2]) / 2, 2, axis=0)
         offsets[self._protected] = np.minimum(offsets[self._protected], 0)
         return np.ascontiguousarray(offsets, np.float32)
 

@@ -284,7 +284,9 @@ class _Transcode:
         crf = parameters.crf if parameters.rc_method == "crf" else None
         self._steering = Steering(
             maps,
-            Allocator(self._steer.policy, encoder.mb_shape, crf=crf),
+            Allocator(
+                self._steer.policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced
+            ),
             qp=_DEFAULT_QP if crf is None else crf,
             time_base=source.time_base,
             warnings=self._warnings,
