@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from idse.errors import InputError
 from idse.pipeline.schedule import ANALYSE_EVERY
+from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import EncodeOptions, Progress
     from idse.pipeline.report import Report
 
-_DEFAULT_MODEL = "yolov4-tiny"
 _DESCRIPTION = """\
 Transcode a video to H.264 with libx264, steered by what a vision network looks at: the network's
 importance becomes QP offsets per macroblock, and any H.264 player reads the result. Audio,
@@ -87,7 +87,7 @@ def _add_steering(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME[=WEIGHT]",
         help=f"network that the video is for: see idse models list; a .onnx file, or "
-        f"package.module:factory; may be repeated ({_DEFAULT_MODEL})",
+        f"package.module:factory; may be repeated ({DEFAULT_MODEL})",
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
     origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
@@ -215,7 +215,7 @@ def _steering_options(args: argparse.Namespace) -> SteeringOptions | None:
     policy = OffsetPolicy(protect=tuple(Rect.parse(text) for text in args.protect or ()), **given)
     sketch = ("n_s", "seed", "analyse_every")
     given = {name: getattr(args, name) for name in sketch if getattr(args, name) is not None}
-    models = args.model or ([] if args.maps else [_DEFAULT_MODEL])
+    models = args.model or ([] if args.maps else [DEFAULT_MODEL])
     return SteeringOptions(policy=policy, models=tuple(models), maps=args.maps, **given)
 
 

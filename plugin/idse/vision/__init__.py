@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from idse.vision.heads import Boxes, Classification, Detections, TaskHead, Top1
     from idse.vision.load import load_model
 
+DEFAULT_MODEL = "yolov4-tiny"
+
 _LAZY = {
     "Boxes": "heads",
     "Classification": "heads",
@@ -27,6 +29,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "DEFAULT_MODEL",
     "Boxes",
     "Classification",
     "Detections",
