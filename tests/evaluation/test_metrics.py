@@ -7,15 +7,16 @@ import pytest
 
 from idse.errors import InputError
 from idse.evaluation import metrics
+from idse.evaluation.judge import output_distance
 
 pytestmark = pytest.mark.fast
 
 
 def test_output_distance_is_squared_and_does_not_overflow_small_types():
     a = np.array([200, 0, 3], np.uint8)
-    assert metrics.output_distance(a, np.array([0, 2, 3], np.uint8)) == 200**2 + 2**2
+    assert output_distance(a, np.array([0, 2, 3], np.uint8)) == 200**2 + 2**2
     with pytest.raises(InputError, match=r"\(3,\) and \(2,\)"):
-        metrics.output_distance(a, a[:2])
+        output_distance(a, a[:2])
 
 
 def test_psnr_by_hand():

@@ -17,7 +17,7 @@ from idse.codecs.h264 import read_macroblocks
 from idse.errors import CodecError, InputError
 from idse.evaluation.average_precision import confident, match
 from idse.evaluation.clip import moving_camera_clip
-from idse.evaluation.judge import Judge
+from idse.evaluation.judge import Judge, output_distance
 from idse.evaluation.sheet import Shown, draw_sheet
 from idse.importance import Analyser
 from idse.importance.overlay import save_png
@@ -25,7 +25,7 @@ from idse.pipeline.frames import picture, rgb
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.transcode import transcode
-from idse.vision import load_model
+from idse.vision import DEFAULT_MODEL, load_model
 from idse.vision.registry import sample_images
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from idse.pipeline.report import Report
     from idse.vision import Detections, FeatureExtractor
 
-MODEL = "yolov4-tiny"
 # A rate at which stock x264 visibly harms what the detector sees, as a busy camera's uplink does.
 CRF = 36.0
 # The steered file may fall short of stock's size by this much at most, and never exceed it.
@@ -104,11 +103,11 @@ def run_demo(directory: Path, tell: Callable[[str], None]) -> DemoResult:
     OutputError
         The folder cannot be written to.
     """
-    tell(f"loading {MODEL}")
-    network = load_model(MODEL)
+    tell(f"loading {DEFAULT_MODEL}")
+    network = load_model(DEFAULT_MODEL)
     source, stock, steered = (directory / n for n in ("source.mkv", "stock.mp4", "steered.mp4"))
     tell("making a moving-camera clip of two photographs")
-    moving_camera_clip(sample_images(MODEL), source)
+    moving_camera_clip(sample_images(DEFAULT_MODEL), source)
     tell(f"transcoding it with stock x264, CRF {CRF:g}")
     plain = _encode(source, stock, CRF, steer=False)
     crf, report = _encode_to_size(source, steered, plain.bytes, tell)
@@ -133,7 +132,7 @@ def _encode(source: Path, target: Path, crf: float, *, steer: bool) -> Report:
         str(source),
         str(target),
         encode=EncodeOptions(options={"crf": f"{crf:.3f}"}),
-        steering=SteeringOptions(policy=OffsetPolicy(), models=[MODEL]) if steer else None,
+        steering=SteeringOptions(policy=OffsetPolicy(), models=[DEFAULT_MODEL]) if steer else None,
         overwrite=True,
     )
 
@@ -195,7 +194,7 @@ def _outcome(
         distance=float(
             np.mean(
                 [
-                    np.sum((a.features - b.features) ** 2)
+                    output_distance(a.features, b.features)
                     for a, b in zip(source, decoded, strict=True)
                 ]
             )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from idse.errors import InputError
 from idse.evaluation import metrics
 from idse.evaluation.average_precision import Matches, match
+from idse.evaluation.judge import output_distance
 from idse.files import write_atomically
 from idse.vision.heads import Detections
 
@@ -220,9 +221,7 @@ def measure(
                 raise InputError(f"{index + 1} decoded pictures for {len(reference)} sources")
             observation = judge.observe(decoded)
             seen[name].append(replace(observation, features=_NOTHING))
-            distance[name].append(
-                metrics.output_distance(reference.features(index), observation.features)
-            )
+            distance[name].append(output_distance(reference.features(index), observation.features))
     lengths = {len(reference) for _, reference in judges.values()}
     if lengths - {len(psnr)}:
         raise InputError(f"{len(psnr)} decoded pictures for {sorted(lengths)} sources")

@@ -1,4 +1,4 @@
-"""Measures of one decoded picture against its source: for the machine and for the eye.
+"""Measures of one decoded picture against its source, for the eye.
 
 Needs the extra ``eval`` (scipy).
 """
@@ -23,17 +23,6 @@ _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW, _SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
 MS_SSIM_MIN_SIZE = _WINDOW << (len(_SCALES) - 1)
-
-
-def output_distance(source: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
-    """Return the squared Euclidean distance of two feature vectors of one shape.
-
-    With the default features of a model these are its outputs after activation, gated by what the
-    task itself ignores (``idse.vision``): the metric that decides, for it has the smallest noise.
-    """
-    if source.shape != decoded.shape:
-        raise InputError(f"features {source.shape} and {decoded.shape} are not of one network")
-    return float(np.sum((source.astype(np.float64) - decoded.astype(np.float64)) ** 2))
 
 
 def _as_float(
