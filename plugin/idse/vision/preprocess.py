@@ -101,9 +101,7 @@ def shrink(y: Tensor, cb: Tensor, cr: Tensor, fmt: PictureFormat, geometry: Geom
     -------
     ``(n, 3, *geometry.resized)``: Y, Cb, Cr code values, not yet turned or padded.
     """
-    chroma_shape = fmt.chroma_shape
-    shapes = ((fmt.height, fmt.width), chroma_shape, chroma_shape)
-    for name, plane, shape in zip(("Y", "Cb", "Cr"), (y, cb, cr), shapes, strict=True):
+    for name, plane, shape in zip(("Y", "Cb", "Cr"), (y, cb, cr), fmt.plane_shapes, strict=True):
         if plane.shape[1:] != (1, *shape):
             raise InputError(f"plane {name} is {tuple(plane.shape)}, expected (n, 1, {shape})")
     luma, chroma = plane_axes(fmt, geometry)
@@ -157,13 +155,10 @@ def finish_rgb(rgb: Tensor, geometry: Geometry, normalisation: Normalisation) ->
 
 
 def rgb_to_input(
-    rgb: npt.NDArray[np.uint8],
-    geometry: Geometry,
-    normalisation: Normalisation,
-    dtype: torch.dtype = torch.float32,
+    rgb: npt.NDArray[np.uint8], geometry: Geometry, normalisation: Normalisation
 ) -> Tensor:
     """Turn a still image, uint8 ``(height, width, 3)``, into ``(1, 3, *geometry.size)``."""
-    x = _tensor(rgb, dtype).permute(2, 0, 1)[None] / 255
+    x = _tensor(rgb, torch.float32).permute(2, 0, 1)[None] / 255
     rows = Axis(geometry.height, geometry.resized[0], geometry.height)
     columns = Axis(geometry.width, geometry.resized[1], geometry.width)
     return finish_rgb(resize(x, rows, columns), geometry, normalisation)

