@@ -171,6 +171,12 @@ def test_an_existing_output_is_replaced_only_when_told_so(clip, tmp_path):
     assert out.read_bytes() == b"mine"
     assert idse(clip, out, "--no-steer", "-y").returncode == 0
     assert out.stat().st_size > 1000
+    segment = tmp_path / "list0.ts"
+    segment.write_bytes(b"mine")
+    done = idse(clip, tmp_path / "list.m3u8", "--no-steer")
+    assert_refused(done, tmp_path, "list0.ts", "--overwrite", before=["list0.ts", "out.mp4"])
+    assert idse(clip, tmp_path / "list.m3u8", "--no-steer", "-y").returncode == 0
+    assert segment.stat().st_size > 1000
 
 
 def test_places_that_cannot_be_written(clip, tmp_path):

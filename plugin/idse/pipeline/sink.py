@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,18 +76,25 @@ class Sink:
             self._path.exists() and not self._path.is_file() and not self._path.is_dir()
         )
         if self._path is not None and not self._in_place:
-            if self._path.exists() and not overwrite:
-                raise InputError(f"{target} exists: give --overwrite to replace it")
             self._part = part_of(self._path)
-            self._probe()
+            self._probe(overwrite=overwrite)
 
-    def _probe(self) -> None:
+    def _probe(self, *, overwrite: bool) -> None:
         """Create the partial file (HLS: folder), so that a bad place is told before any work."""
         assert self._path is not None
         if self._path.is_dir():
             raise OutputError(f"cannot write {self.target}: it is a folder")
+        if self._path.exists() and not overwrite:
+            raise InputError(f"{self.target} exists: give --overwrite to replace it")
         with self._writing():
             if self.form.name == "hls":
+                segment = re.compile(re.escape(self._path.stem) + r"\d+\.ts")
+                for item in self._path.parent.iterdir():
+                    if segment.fullmatch(item.name) and not overwrite:
+                        raise InputError(
+                            f"a segment {item.name} of {self.target} exists: give --overwrite to "
+                            "replace it"
+                        )
                 self._part.mkdir()
             else:
                 self._part.touch(exist_ok=False)
