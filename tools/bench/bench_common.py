@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -24,6 +25,15 @@ def data(relative: str) -> Path:
     if not path.exists():
         sys.exit(f"benchmark data {path} is missing")
     return path
+
+
+def parser(doc: str | None, *, quick: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with what the benchmarks take, described by the first line of ``doc``."""
+    made = argparse.ArgumentParser(description=(doc or "").split("\n", maxsplit=1)[0])
+    if quick:
+        made.add_argument("--quick", action="store_true", help="a smoke test that proves nothing")
+    made.add_argument("--results", type=Path, default=RESULTS)
+    return made
 
 
 def command_line() -> str:

@@ -67,21 +67,8 @@ def beginning(path: Path, seconds: float) -> Path:
     part = CACHE / f"{path.stem}-{seconds:g}s{path.suffix}"
     if not part.exists():
         part.parent.mkdir(parents=True, exist_ok=True)
-        run(
-            [
-                "ffmpeg",
-                "-v",
-                "error",
-                "-nostdin",
-                "-i",
-                path,
-                "-t",
-                str(seconds),
-                "-c",
-                "copy",
-                part,
-            ]
-        )
+        quiet = ["ffmpeg", "-v", "error", "-nostdin"]
+        run([*quiet, "-i", path, "-t", str(seconds), "-c", "copy", part])
     return part
 
 

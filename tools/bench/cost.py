@@ -8,14 +8,13 @@ every ratio is the median over the turns. Run it on an otherwise idle machine.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench_common import RESULTS, Usage, command_line, data, machine, need, run
+from bench_common import Usage, command_line, data, machine, need, parser, run
 
 from idse.evaluation.table import markdown_table, write_results
 
@@ -69,12 +68,11 @@ def rows(usages: dict[str, list[Usage]]) -> list[list[str]]:
 
 def main() -> None:
     """Measure, print and write ``results/cost.{json,md}``."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--input", type=Path, help="clip (default: vtest.avi)")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--loops", type=int, default=10, help="length of the long clip; 0: none")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--input", type=Path, help="clip (default: vtest.avi)")
+    options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--loops", type=int, default=10, help="length of the long clip; 0: none")
+    args = options.parse_args()
     need("ffmpeg")
     clip = args.input or data("video/vtest.avi")
     facts = machine()

@@ -9,15 +9,13 @@ where it was (set IDSE_BENCH_CACHE to choose where measurements are kept).
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench_images
 import bench_video
 import numpy as np
-from bench_common import RESULTS, command_line, data, machine, need
+from bench_common import command_line, data, machine, need, parser
 from bench_judging import Clip, Images, Panel, pool, read
 
 from idse.evaluation.comparison import Comparison, RatePoint
@@ -26,6 +24,7 @@ from idse.vision.heads import Detections
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
+    from pathlib import Path
 
 MODEL, TRANSFER = "yolov4-tiny", "mobilenet_v2"
 CRFS = tuple(range(23, 48, 4))
@@ -159,10 +158,7 @@ transcode` of the whole file, every second frame judged. One libx264 build for a
 
 def main() -> None:
     """Measure, print and write ``results/first_gain.{json,md}``."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="a smoke test that proves nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    args = parser(__doc__, quick=True).parse_args()
     need("ffmpeg")
     start, facts = time.monotonic(), machine()
     panel = Panel((MODEL, TRANSFER))
