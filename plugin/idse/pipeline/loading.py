@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,7 +75,6 @@ class _Loading:
         self._options = options
         self._network: Network | None = None
         self._error: BaseException | None = None
-        self._torch_threads: int | None = None
         self._thread = threading.Thread(target=self._load, name="load networks", daemon=True)
         self._thread.start()
 
@@ -99,26 +97,8 @@ class _Loading:
         if self._error is not None:
             raise self._error
         assert self._network is not None
-        if self._torch_threads is None:
-            import torch
-
-            self._torch_threads = torch.get_num_threads()
-            torch.set_num_threads(min(self._torch_threads, _network_threads()))
         return self._network
 
     def close(self) -> None:
-        """Wait until loading has ended, well or not, and give torch its threads back."""
+        """Wait until loading has ended, well or not."""
         self._thread.join()
-        if self._torch_threads is not None:
-            import torch
-
-            torch.set_num_threads(self._torch_threads)
-
-
-def _network_threads() -> int:
-    """Return how many threads a network may use beside an encoder that uses all of them.
-
-    On processors that x264 keeps busy, torch's threads wait for each other: with two for two
-    processors an analysis took ten times the processor time of one with one.
-    """
-    return max(1, len(os.sched_getaffinity(0)) // 4)
