@@ -284,11 +284,7 @@ class Encoder:
         if self._flushing:
             raise CodecError("the encoder was flushed: it takes no more pictures")
         check_choice("frame type", frame_type, _raw.PICTURE_TYPES, [frame_type])
-        pts = int(pts)  # ctypes takes no numpy integers
-        if self._last_pts is not None and pts <= self._last_pts:
-            raise InputError(f"pts {pts} does not follow {self._last_pts}: pts must increase")
-        if not -(2**62) < pts < 2**62:
-            raise InputError(f"pts {pts} is out of range")
+        pts = self._checked_pts(pts)
         coded = [
             pad_plane(plane, shape, interlaced=self._interlaced)
             for plane, shape in zip(
@@ -320,6 +316,14 @@ class Encoder:
         self._flushing = True
         while self.delayed:
             yield from self._encode(None)
+
+    def _checked_pts(self, pts: int) -> int:
+        pts = int(pts)  # ctypes takes no numpy integers
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise InputError(f"pts {pts} does not follow {self._last_pts}: pts must increase")
+        if not -(2**62) < pts < 2**62:
+            raise InputError(f"pts {pts} is out of range")
+        return pts
 
     def _picture(self, planes: Sequence[Plane]) -> _raw.Picture:
         """Return x264's description of planes, which it points to and does not hold."""
