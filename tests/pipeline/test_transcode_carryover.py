@@ -305,3 +305,16 @@ def test_a_sender_that_falls_silent_ends_a_live_stream(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot open udp.*nothing came for 2 s"):
         transcode(url, str(tmp_path / "silent.mkv"))
     assert not (tmp_path / "silent.mkv").exists()
+
+
+def test_damage_that_the_decoder_conceals_is_told(tmp_path):
+    whole = clip(tmp_path / "whole.ts", "-c:v", "libx264", "-preset", "ultrafast", "-g", "5")
+    data = bytearray(whole.read_bytes())
+    for position in range(len(data) // 3, len(data), len(data) // 9):
+        data[position] ^= 0xFF
+    damaged = tmp_path / "damaged.ts"
+    damaged.write_bytes(data)
+    report = transcode(str(damaged), str(tmp_path / "out.mkv"), encode=QUICK)
+    assert report.frames == 25
+    assert sum("is damaged; the decoder filled in" in text for text in report.warnings) == 1
+    assert transcode(str(whole), str(tmp_path / "fine.mkv"), encode=QUICK).warnings == ()

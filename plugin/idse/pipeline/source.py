@@ -178,6 +178,12 @@ class Source:
                 continue
             for frame in self._decode(packet):
                 time = clock.take(frame)
+                if frame.is_corrupt:
+                    self._warnings.add(
+                        "damage",
+                        f"{self.label}: frame {count} is damaged; the decoder filled in what it "
+                        "could, there and perhaps in later frames",
+                    )
                 yield DecodedFrame(frame, self._picture(frame, count), time)
                 count += 1
         if count == 0:
