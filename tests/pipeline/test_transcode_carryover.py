@@ -318,3 +318,13 @@ def test_damage_that_the_decoder_conceals_is_told(tmp_path):
     assert report.frames == 25
     assert sum("is damaged; the decoder filled in" in text for text in report.warnings) == 1
     assert transcode(str(whole), str(tmp_path / "fine.mkv"), encode=QUICK).warnings == ()
+
+
+def test_a_size_that_h264_cannot_carry_is_told(tmp_path):
+    options = ("-vf", "scale=161:97", "-pix_fmt", "yuv420p", "-c:v", "ffv1")
+    odd = clip(tmp_path / "odd.mkv", *options, seconds=0.2)
+    report = transcode(str(odd), str(tmp_path / "out.mp4"), encode=QUICK)
+    (warning,) = report.warnings
+    assert "161x97: coded as 162x98" in warning
+    with pytest.raises(InputError, match="coded as 162x98"):
+        transcode(str(odd), str(tmp_path / "strict.mp4"), encode=QUICK, strict=True)

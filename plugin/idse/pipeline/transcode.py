@@ -274,6 +274,13 @@ class _Transcode:
             global_headers=self._form.global_headers,
             library=self._library,
         )
+        coded = encoder.coded_width, encoder.coded_height
+        if coded != (form.width, form.height):
+            self._warnings.add(
+                "coded size",
+                f"H.264 cannot carry {form.pix_fmt} of {form.width}x{form.height}: coded as "
+                f"{coded[0]}x{coded[1]}, edges repeated",
+            )
         return encoder, timeline
 
     def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:

@@ -149,7 +149,7 @@ class Encoder:
         coded_size = f"{self.coded_width}x{self.coded_height}"
         if coded_size != f"{width}x{height}":
             message = "H.264 cannot carry %s of %dx%d: coded as %s, edges repeated"
-            logger.warning(message, pix_fmt, width, height, coded_size)
+            logger.info(message, pix_fmt, width, height, coded_size)
         picture = PictureFormat(width=self.coded_width, height=self.coded_height, pix_fmt=pix_fmt)
         self._coded_shapes = picture.plane_shapes
         self._csp = params.struct.i_csp | (_raw.CSP_HIGH_DEPTH if picture.bit_depth > 8 else 0)
