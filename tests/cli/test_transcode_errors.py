@@ -139,6 +139,7 @@ def test_maps_that_do_not_fit(clip, tmp_path):
     [
         (["--model", "no-such-net"], ["no-such-net"]),
         (["--no-steer", "--preset", "quick"], ["quick", "ultrafast"]),
+        (["--no-steer", "--x264-params", "pass=2"], ["CRF/CQP is incompatible with 2pass"]),
         (["--no-steer", "--x264-params", "crff=3"], ["crff", "crf"]),
         (["--no-steer", "--crf", "20", "--bitrate", "1M"], ["--crf", "--bitrate"]),
         (["--no-steer", "--maxrate", "1M"], ["--bufsize"]),

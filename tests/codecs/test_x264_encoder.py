@@ -302,11 +302,12 @@ def test_unusable_settings_are_refused_with_their_value(path, settings, message,
 
 
 @each_library
-def test_what_x264_itself_refuses_is_quoted(path):
+def test_what_x264_itself_refuses_is_quoted_and_not_logged_as_well(path, caplog):
     with pytest.raises(CodecError, match="can't open file '/nonexistent'"):
         make(library=library(path), options={"cqmfile": "/nonexistent"})
     with pytest.raises(CodecError, match="30000x30000: invalid width x height"):
         make(library=library(path), width=30000, height=30000)
+    assert not caplog.records
 
 
 GOOD = moving_clip(1)[0]

@@ -168,7 +168,7 @@ class Encoder:
         if handle:
             self._handle = handle
             self._finalizer = weakref.finalize(self, _close, functions, handle, self._sink)
-        self._sink.raise_failure()
+        self._sink.raise_failure(failed=not handle)
         if not handle:
             raise CodecError(
                 f"x264 {self.library.version} does not open an encoder for {self.format.pix_fmt} "
@@ -342,7 +342,7 @@ class Encoder:
         with self._exclusive(), self._allocations():
             size = functions.x264_encoder_encode(self._open_handle(), nals, count, picture, out)
             units = stream.nal_units(nals, count.value, size) if size > 0 else []
-        self._sink.raise_failure()
+        self._sink.raise_failure(failed=size < 0)
         if size < 0:
             raise CodecError(f"x264 failed to encode a picture: {self._sink.take_errors()}")
         if not units:

@@ -44,11 +44,19 @@ class LogSink:
         errors, self._errors = self._errors, []
         return "; ".join(errors) or "no reason given"
 
-    def raise_failure(self) -> None:
-        """Raise what was raised inside the log function, if anything was."""
+    def raise_failure(self, *, failed: bool = False) -> None:
+        """Raise what was raised inside the log function, if anything was.
+
+        Errors that x264 told are logged here, unless the call into it ``failed``: then they are for
+        the exception's message (``take_errors``), and need not be told twice.
+        """
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        if not failed:
+            errors, self._errors = self._errors, []
+            for message in errors:
+                logger.error("%s", message)
 
     def _receive(
         self, _private: int | None, level: int, text: bytes, arguments: int | None
@@ -59,6 +67,7 @@ class LogSink:
             message = buffer.value.decode("utf-8", "replace").rstrip()
             if level == _raw.LOG_ERROR:
                 self._errors.append(message)
-            logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+            else:
+                logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
         except BaseException as error:  # noqa: BLE001 (kept for raise_failure, see above)
             self._failure = error
