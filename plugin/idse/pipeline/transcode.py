@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
 # The second is the larger one: it keeps the encoder busy while a network looks at a frame.
-_DECODED_BUDGET = 24 << 20
-_STEERED_BUDGET = 96 << 20
+_DECODED_BUDGET = 16 << 20
+_STEERED_BUDGET = 40 << 20
 _PACKET_OVERHEAD = 512
 _DEFAULT_QP = 26.0
 
