@@ -219,6 +219,8 @@ def test_ctrl_c_leaves_nothing(suffix, tmp_path):
         stdin=read,
         stderr=subprocess.PIPE,
         text=True,
+        # What runs in the background of a script has Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         os.close(read)
         os.write(write, clip.read_bytes()[:60_000])
@@ -228,8 +230,11 @@ def test_ctrl_c_leaves_nothing(suffix, tmp_path):
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
-        os.close(write)
+        try:
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            os.close(write)
     assert process.returncode == 130
     assert stderr == "idse transcode: interrupted\n"
     assert list(folder.iterdir()) == []
