@@ -42,8 +42,8 @@ def test_defaults(shared, tmp_path):
     found, markdown = run("defaults", tmp_path, "--quick")
     assert "| n_s 1 |" in markdown
     assert found["frames_analysed"]["stock default"] == 0
-    assert found["frames_analysed"]["n_s 1"] > 0
-    assert found["cpu_ratio"]["n_s 1"] > 1
+    assert found["frames_analysed"]["n_s 1, every 5 s"] > 0
+    assert found["cpu_ratio"]["n_s 1, every 5 s"] > 1
 
 
 def test_cost(shared, tmp_path):
