@@ -40,7 +40,7 @@ def test_first_gain(shared, tmp_path):
 
 def test_defaults(shared, tmp_path):
     found, markdown = run("defaults", tmp_path, "--quick")
-    assert "| n_s 1 |" in markdown
+    assert "| n_s 1, every 5 s |" in markdown
     assert found["frames_analysed"]["stock default"] == 0
     assert found["frames_analysed"]["n_s 1, every 5 s"] > 0
     assert found["cpu_ratio"]["n_s 1, every 5 s"] > 1
