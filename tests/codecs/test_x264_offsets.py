@@ -18,19 +18,10 @@ from x264_clips import (
 
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
+from x264_recipes import VERBATIM
 
 pytestmark = pytest.mark.fast
 
-# The settings under which x264 adds nothing of its own to a macroblock's QP.
-VERBATIM = {
-    "crf": "20",
-    "qcomp": "1",
-    "ipratio": "1",
-    "pbratio": "1",
-    "mbtree": "0",
-    "aq-mode": "1",
-    "aq-strength": "0.0001",
-}
 each_library = pytest.mark.parametrize("path", LIBRARIES, ids=LIBRARY_IDS)
 
 

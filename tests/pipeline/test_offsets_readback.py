@@ -15,21 +15,12 @@ from idse.importance.carry import ImportanceTrack
 from idse.importance.motion import MotionEstimator
 from idse.picture import Picture
 from idse.pipeline.frames import picture
+from x264_recipes import VERBATIM
 
 pytestmark = pytest.mark.full
 
 FRAMES = 40
-CRF = 20
-# Settings under which x264 adds nothing of its own to a macroblock's QP.
-VERBATIM = {
-    "crf": str(CRF),
-    "qcomp": "1",
-    "ipratio": "1",
-    "pbratio": "1",
-    "mbtree": "0",
-    "aq-mode": "1",
-    "aq-strength": "0.0001",
-}
+CRF = int(VERBATIM["crf"])
 
 
 @pytest.fixture(scope="module")
