@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-import torch
 from bench_common import ROOT
 from PIL import Image
 
@@ -106,8 +105,7 @@ Source = Images | Clip
 
 @cache
 def extractor(model: str) -> FeatureExtractor:
-    """Load a network once per process; one thread each, for two processes share two cores."""
-    torch.set_num_threads(1)
+    """Load a network once per process."""
     return load_model(model)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-import torch
 
 from idse.allocation import OffsetPolicy
 from idse.allocation.compensation import HALVING_QP
@@ -112,8 +111,6 @@ def run_demo(directory: Path, tell: Callable[[str], None]) -> DemoResult:
     plain = _encode(source, stock, CRF, steer=False)
     crf, report = _encode_to_size(source, steered, plain.bytes, tell)
     tell("judging both by the detector")
-    # Small pictures gain little from more threads, and lose tenfold where cores are busy otherwise.
-    torch.set_num_threads(1)
     judge = Judge(network)
     seen = [judge.observe(p) for p in _pictures(source)]
     results = {path: [judge.observe(p) for p in _pictures(path)] for path in (stock, steered)}

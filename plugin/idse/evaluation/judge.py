@@ -10,6 +10,7 @@ import torch
 
 from idse.errors import InputError
 from idse.vision.heads import Boxes, Classification, Detections
+from idse.vision.threads import one_thread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,7 +83,7 @@ class Judge:
             lambda _module, _inputs, output: outputs.append(output)
         )
         try:
-            with torch.inference_mode():
+            with one_thread(), torch.inference_mode():
                 x = self._extractor.from_picture(picture)
                 features = self._extractor.features(x)[0].float().cpu().numpy()
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,10 @@ from idse.importance.energy import macroblock_energy
 from idse.importance.maps import ImportanceMap, MapMetadata
 from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
 from idse.vision import load_model
+from idse.vision.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -135,7 +135,7 @@ class Analyser:
         ModelError
             A network fails on this picture, or is not finite there.
         """
-        with _one_thread():
+        with one_thread():
             gradients = self._gradients(picture)
             energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
         scales = self._scales(picture, energies)
@@ -152,7 +152,7 @@ class Analyser:
         ModelError
             As `analyse`.
         """
-        with _one_thread():
+        with one_thread():
             gradients = self._gradients(picture)
             energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
             scales = self._scales(picture, energies)
@@ -189,16 +189,6 @@ class Analyser:
         shares = [weight / sum(self._weights) for weight in self._weights]
         # A network that has been blind so far has nothing to say.
         return [s / mean if mean > 0 else 0.0 for s, mean in zip(shares, means, strict=True)]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _cast(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:
