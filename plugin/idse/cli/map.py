@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from idse.pipeline.schedule import ANALYSE_EVERY
+from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import argparse
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from idse.importance import Analyser, ImportanceMap
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import DecodedFrame, Source
-
-_DEFAULT_MODEL = "yolov4-tiny"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--model",
         action="append",
         metavar="NAME[=WEIGHT]",
-        help=f"network, as in idse models; repeat it to combine several (default {_DEFAULT_MODEL})",
+        help=f"network, as in idse models; repeat it to combine several (default {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--n-s", type=int, default=4, metavar="N", help="rows of the sketch (default %(default)s)"
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     drawing = None
     maps: list[ImportanceMap] = []
     with Source(args.input, warnings=warnings, motion_vectors=True) as source:
-        networks = load_networks(args.model or [_DEFAULT_MODEL])
+        networks = load_networks(args.model or [DEFAULT_MODEL])
         analyser = Analyser(networks, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
         for frame, found in _analyse(source, analyser, args.analyse_every, warnings):
             if not maps and args.overlay:
@@ -114,7 +113,7 @@ def _analyse(
     from idse.errors import ModelError
     from idse.importance.motion import MotionEstimator
     from idse.pipeline.schedule import Schedule
-    from idse.pipeline.source import DecodedFrame, side_data
+    from idse.pipeline.source import DecodedFrame
 
     schedule = Schedule(every)
     motion = MotionEstimator()
@@ -122,8 +121,7 @@ def _analyse(
     for item in source.items():
         if not isinstance(item, DecodedFrame):
             continue
-        vectors = side_data(item.frame).get("MOTION_VECTORS")
-        field = motion.push(item.picture, None if vectors is None else vectors.to_ndarray())
+        field = motion.push(item.picture, item.motion_vectors)
         seconds = float(item.time.pts * source.time_base)
         if not schedule.due(seconds, cut=field is None or field.scene_cut):
             continue

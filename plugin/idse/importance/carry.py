@@ -34,27 +34,27 @@ def carry(log_weight: FloatMap, field: MotionField) -> FloatMap:
     Parameters
     ----------
     log_weight
-        float32 ``(rows, cols)``: map of the previous picture, 0 is neutral.
+        float32 ``(..., rows, cols)``: map, or several, of the previous picture; 0 is neutral.
     field
         Motion of the picture that the result is for.
 
     Returns
     -------
-    float32 ``(rows, cols)``; all 0 after a scene cut.
+    float32, shape of ``log_weight``; all 0 after a scene cut.
 
     Raises
     ------
     InputError
         The map has another shape than the field.
     """
-    if log_weight.shape != field.reliability.shape:
+    if log_weight.shape[-2:] != field.reliability.shape:
         raise InputError(
             f"map of {log_weight.shape} macroblocks cannot be carried by motion of "
             f"{field.reliability.shape}"
         )
     if field.scene_cut:
         return np.zeros_like(log_weight)
-    rows, cols = log_weight.shape
+    rows, cols = field.reliability.shape
     y = np.arange(rows, dtype=np.float32)[:, None] + field.vectors[..., 1] / MACROBLOCK
     x = np.arange(cols, dtype=np.float32)[None, :] + field.vectors[..., 0] / MACROBLOCK
     y = np.clip(y, 0, rows - 1)
@@ -62,8 +62,8 @@ def carry(log_weight: FloatMap, field: MotionField) -> FloatMap:
     top, left = y.astype(np.intp), x.astype(np.intp)
     bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, cols - 1)
     fy, fx = y - top, x - left
-    upper = log_weight[top, left] * (1 - fx) + log_weight[top, right] * fx
-    lower = log_weight[bottom, left] * (1 - fx) + log_weight[bottom, right] * fx
+    upper = log_weight[..., top, left] * (1 - fx) + log_weight[..., top, right] * fx
+    lower = log_weight[..., bottom, left] * (1 - fx) + log_weight[..., bottom, right] * fx
     moved = upper * (1 - fy) + lower * fy
     return np.asarray(moved * (1 - _FADE * (1 - field.reliability)), np.float32)
 
@@ -103,8 +103,8 @@ class ImportanceTrack:
         if field is None or field.scene_cut:
             self._log_weight = self._evidence = None
         elif self._log_weight is not None and self._evidence is not None:
-            self._log_weight = carry(self._log_weight, field)
-            self._evidence = carry(self._evidence, field)
+            both = np.stack([self._log_weight, self._evidence])
+            self._log_weight, self._evidence = carry(both, field)
         if fresh is None:
             return self._log_weight
         if self._log_weight is None or self._evidence is None:

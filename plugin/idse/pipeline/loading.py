@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from idse.errors import IdseError, ModelError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
-from idse.pipeline.steering import FileMaps, NetworkMaps
+from idse.pipeline.steering import FileMaps, NetworkMaps, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ class _Loading:
         """Return the networks once they are there; raise what kept them from loading."""
         self._thread.join()
         if isinstance(self._error, Exception) and not isinstance(self._error, IdseError):
-            what = f"{type(self._error).__name__}: {self._error}"
+            what = describe(self._error)
             raise ModelError(f"cannot load {self._options.name}: {what}") from self._error
         if self._error is not None:
             raise self._error

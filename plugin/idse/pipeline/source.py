@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import numpy.typing as npt
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -61,6 +62,12 @@ class DecodedFrame:
     def size(self) -> int:
         """Bytes that its planes hold."""
         return sum(plane.nbytes for plane in self.picture.planes)
+
+    @property
+    def motion_vectors(self) -> npt.NDArray[Any] | None:
+        """The bitstream's vectors as FFmpeg exports them; None where there are none."""
+        found = side_data(self.frame).get("MOTION_VECTORS")
+        return None if found is None else found.to_ndarray()
 
 
 Item: TypeAlias = "DecodedFrame | av.Packet[Any]"

@@ -14,7 +14,7 @@ from idse.allocation import estimate_bits
 from idse.errors import IdseError
 from idse.importance.carry import ImportanceTrack
 from idse.importance.motion import MotionEstimator
-from idse.pipeline.source import DecodedFrame, side_data
+from idse.pipeline.source import DecodedFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,7 +100,6 @@ class NetworkMaps:
         self._analyser = analyser
         self._schedule = schedule
         self._warnings = warnings
-        self.failed: set[int] = set()
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
@@ -112,7 +111,7 @@ class NetworkMaps:
         except Exception as error:  # a user's network may raise anything
             self._warnings.add(
                 "network",
-                f"the network failed on frame {picture.index} ({_reason(error)}): frames that it "
+                f"the network failed on frame {picture.index} ({describe(error)}): frames that it "
                 "fails on go out unsteered",
             )
             raise FrameFailed from error
@@ -271,7 +270,7 @@ class Steering:
             index = frame.picture.index
             self._warnings.add(
                 "steering",
-                f"steering failed on frame {index} ({_reason(error)}): such frames, and those up "
+                f"steering failed on frame {index} ({describe(error)}): such frames, and those up "
                 "to the next analysis, go out unsteered",
             )
             return None
@@ -280,8 +279,7 @@ class Steering:
 
     def _offsets(self, frame: DecodedFrame) -> FloatMap | None:
         picture = frame.picture
-        vectors = side_data(frame.frame).get("MOTION_VECTORS")
-        field = self._motion.push(picture, None if vectors is None else vectors.to_ndarray())
+        field = self._motion.push(picture, frame.motion_vectors)
         seconds = float(frame.time.pts * self._time_base)
         fresh, failed = None, False
         try:
@@ -312,6 +310,6 @@ class Steering:
         return self._allocator.normalise(weight)
 
 
-def _reason(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Describe an exception on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

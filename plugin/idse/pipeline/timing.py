@@ -58,7 +58,6 @@ class Timeline:
         self._last = pts
         if self._first is None:
             self._first = (pts, time)
-            self._encoder_delay = self._source_delay = 0
         return pts
 
     def pop(self, pts: int, dts: int) -> tuple[FrameTime, int]:
