@@ -20,11 +20,12 @@ from idse.pipeline.stage import Stage
 from idse.pipeline.steering import RecordedMaps, Steering
 from idse.pipeline.tags import display_matrix, stream_options
 from idse.pipeline.timing import Timeline
+from idse.pipeline.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from idse.codecs.x264 import Packet, X264Library
+    from idse.codecs.x264 import X264Library
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.steering import FloatMap, Maps
 
@@ -199,7 +200,7 @@ class _Transcode:
                     )
                     stages.append(steered)
                     work = steered
-                writer = _Writer(source, sink, encoder, timeline, display_matrix(first.frame))
+                writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
                 del head, first, items, rest
                 self._drive(work, encoder, writer, source, phase)
         finally:
@@ -213,7 +214,7 @@ class _Transcode:
         self,
         work: Iterable[Work],
         encoder: Encoder,
-        writer: _Writer,
+        writer: Writer,
         source: Source,
         phase: str,
     ) -> None:
@@ -315,44 +316,6 @@ class _Transcode:
             model=self._steer.name if self._steer else None,
             warnings=self._warnings.messages,
         )
-
-
-class _Writer:
-    """Hands packets to a sink with their times, and opens it when the first one comes."""
-
-    def __init__(
-        self,
-        source: Source,
-        sink: Sink | None,
-        encoder: Encoder,
-        timeline: Timeline,
-        matrix: tuple[int, ...] | None,
-    ) -> None:
-        self._source = source
-        self._sink = sink
-        self._encoder = encoder
-        self.timeline = timeline
-        self._matrix = matrix
-        self._started = False
-
-    def write(self, packets: Iterable[Packet]) -> int:
-        """Write video packets; return their bytes."""
-        size = 0
-        for packet in packets:
-            size += len(packet.data)
-            shown, dts = self.timeline.pop(packet.pts, packet.dts)
-            if self._sink is None:
-                continue
-            if not self._started:
-                self._sink.start(self._source, self._encoder, packet, matrix=self._matrix)
-                self._started = True
-            self._sink.write_video(packet, shown, dts)
-        return size
-
-    def copy(self, packet: Item) -> None:
-        """Write a packet of another stream."""
-        if self._sink is not None and not isinstance(packet, DecodedFrame):
-            self._sink.write_copy(packet)
 
 
 def _until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
