@@ -1,0 +1,187 @@
+"""The options of ``idse transcode`` that say how to encode and how to steer, and what they mean.
+
+One language for everything that encodes: the command line, and the configurations of an evaluation,
+so that what is measured is what users run. An option that is added here is known to both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from idse.errors import InputError
+from idse.pipeline.schedule import ANALYSE_EVERY
+from idse.vision import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.options import EncodeOptions
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are x264's own."""
+    group = parser.add_argument_group("encoding, as in x264; steering changes none of it")
+    group.add_argument("--preset", default="medium", help="ultrafast to placebo (medium)")
+    group.add_argument(
+        "--tune",
+        help="x264's tunes, or 'machine': settings for networks, which are printed",
+    )
+    group.add_argument("--profile", help="baseline, main, high, high10, high422 or high444")
+    group.add_argument("--crf", type=float, help="constant quality, lower is better (23)")
+    group.add_argument("--bitrate", metavar="RATE", help="bit/s, as 800k or 2.5M, instead of CRF")
+    group.add_argument("--two-pass", action="store_true", help="with --bitrate: encode twice")
+    group.add_argument("--maxrate", metavar="RATE", help="bit/s that the buffer is filled with")
+    group.add_argument("--bufsize", metavar="SIZE", help="bits that the buffer holds")
+    group.add_argument("--x264-params", metavar="K=V:K=V", help="any other option of x264")
+    group.add_argument("--threads", type=int, metavar="N", help="x264's threads (as many as fit)")
+
+
+def add_steering(parser: argparse.ArgumentParser) -> None:
+    """Add the options of steering."""
+    group = parser.add_argument_group("steering")
+    origin = group.add_mutually_exclusive_group()
+    origin.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=WEIGHT]",
+        help=f"network that the video is for: see idse models list; a .onnx file, or "
+        f"package.module:factory; may be repeated ({DEFAULT_MODEL})",
+    )
+    origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
+    origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
+    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (4)")
+    group.add_argument("--seed", type=int, help="of the sketch (0)")
+    group.add_argument(
+        "--analyse-every",
+        type=float,
+        metavar="S",
+        help=f"seconds between analyses of a scene ({ANALYSE_EVERY:g})",
+    )
+    group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
+    group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
+    group.add_argument("--max-offset", type=float, metavar="QP", help="largest offset (8)")
+    group.add_argument(
+        "--floor-crf", type=float, metavar="CRF", help="quality that no region falls below"
+    )
+    group.add_argument(
+        "--protect",
+        action="append",
+        metavar="X,Y,W,H",
+        help="rectangle that never gets less than stock would give it; may be repeated",
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises where argparse would leave the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read options of ``idse transcode`` that say how to encode and steer.
+
+    Raises
+    ------
+    InputError
+        An option is unknown or cannot be read.
+    """
+    parser = _Parser(prog="idse transcode", add_help=False, allow_abbrev=False)
+    add_encoding(parser)
+    add_steering(parser)
+    return parser.parse_args(words)
+
+
+def encode_options(args: argparse.Namespace) -> EncodeOptions:
+    """Return what x264 is asked for.
+
+    Raises
+    ------
+    InputError
+        Options exclude each other, or a value makes no sense.
+    """
+    from idse.pipeline.options import EncodeOptions
+
+    options: dict[str, str] = {}
+    tune = args.tune
+    if tune == "machine":
+        from idse.allocation.tune import MACHINE_OPTIONS
+
+        tune = None
+        options.update(MACHINE_OPTIONS)
+    if args.crf is not None and args.bitrate is not None:
+        raise InputError(
+            "--crf and --bitrate exclude each other: constant quality or constant size"
+        )
+    if (args.maxrate is None) != (args.bufsize is None):
+        raise InputError("--maxrate and --bufsize need each other: a rate, and what it may fill")
+    if args.crf is not None:
+        if not math.isfinite(args.crf):
+            raise InputError(f"--crf {args.crf} is no quality: give a number from 0 to 51")
+        options["crf"] = f"{args.crf:g}"
+    for name, text in (
+        ("bitrate", args.bitrate),
+        ("vbv-maxrate", args.maxrate),
+        ("vbv-bufsize", args.bufsize),
+    ):
+        if text is not None:
+            options[name] = str(_kilobits(text))
+    if args.threads is not None:
+        options["threads"] = str(args.threads)
+    options.update(_x264_params(args.x264_params or ""))
+    return EncodeOptions(
+        preset=args.preset,
+        tune=tune,
+        profile=args.profile,
+        options=options,
+        two_pass=args.two_pass,
+    )
+
+
+def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
+    """Return how the encode is steered; None for stock x264.
+
+    Raises
+    ------
+    InputError
+        A value is out of range.
+    """
+    if args.no_steer:
+        return None
+    from idse.allocation import OffsetPolicy, Rect
+    from idse.pipeline.loading import SteeringOptions
+
+    bounds = ("strength", "alpha", "max_offset", "floor_crf")
+    given = {name: getattr(args, name) for name in bounds if getattr(args, name) is not None}
+    policy = OffsetPolicy(protect=tuple(Rect.parse(text) for text in args.protect or ()), **given)
+    sketch = ("n_s", "seed", "analyse_every")
+    given = {name: getattr(args, name) for name in sketch if getattr(args, name) is not None}
+    models = args.model or ([] if args.maps else [DEFAULT_MODEL])
+    return SteeringOptions(policy=policy, models=tuple(models), maps=args.maps, **given)
+
+
+def _kilobits(text: str) -> int:
+    """Read a rate in bit/s with an optional k or M, as FFmpeg takes it; return kbit/s."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([kKmM]?)", text)
+    if match is None:
+        raise InputError(f"rate {text!r} is no number of bits, such as 800k or 2.5M")
+    factor = {"": 0.001, "k": 1, "m": 1000}[match[2].lower()]
+    kilobits = round(float(match[1]) * factor)
+    if kilobits < 1:
+        raise InputError(f"rate {text!r} is below 1 kbit/s: did you mean {text}k?")
+    return kilobits
+
+
+def _x264_params(text: str) -> dict[str, str]:
+    """Split ``k=v:k=v``; a backslash keeps a colon in a value, a name alone stands for 1."""
+    options = {}
+    for part in re.split(r"(?<!\\):", text):
+        if part:
+            name, separator, value = part.replace("\\:", ":").partition("=")
+            options[name] = value if separator else "1"
+    return options
