@@ -350,6 +350,21 @@ class Picture(Structure):
     )
 
 
+class Distortion(Structure):
+    """``x264_distortion_t`` of ``native/x264-gpl/idse_x264.h``; stock libx264 has none."""
+
+    _fields_ = (
+        ("i_size", c_int),
+        ("i_mb_columns", c_int),
+        ("i_mb_rows", c_int),
+        ("i_sketches", c_int),
+        ("i_cells", c_int),
+        ("weights", c_void_p),
+        ("sketches", c_void_p),
+        ("shares", c_void_p),
+    )
+
+
 _HANDLE = c_void_p  # x264_t *
 _NALS = POINTER(POINTER(Nal))
 
@@ -381,6 +396,13 @@ PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "x264_encoder_intra_refresh": (None, (_HANDLE,)),
     "x264_encoder_invalidate_reference": (c_int, (_HANDLE, c_int64)),
 }
+
+# What only the library that ``idse build-x264`` makes exports.
+WEIGHTS_FUNCTION = "x264_encoder_set_distortion_weights"
+WEIGHTS_PROTOTYPE: tuple[type | None, tuple[type, ...]] = (
+    c_int,
+    (_HANDLE, c_int64, POINTER(Distortion)),
+)
 
 # int vsnprintf(char *buffer, size_t size, const char *format, va_list arguments)
 VSNPRINTF = CFUNCTYPE(c_int, c_void_p, ctypes.c_size_t, c_char_p, c_void_p)

@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
 from idse.codecs.x264 import _raw, steering, stream
-from idse.codecs.x264.inputs import checked_offsets, checked_planes, pad_plane
+from idse.codecs.x264.distortion import Distortion, hand_in
+from idse.codecs.x264.inputs import checked_offsets, checked_planes, pad_plane, picture_of
 from idse.codecs.x264.library import X264Library, load_library
 from idse.codecs.x264.log import LogSink
 from idse.codecs.x264.memory import zeroed_allocations
@@ -139,6 +140,7 @@ class Encoder:
         self._lock = threading.Lock()
         self._handle: int | None = None
         self._last_pts: int | None = None
+        self._taken = 0  # pictures: x264 numbers them in the order in which it gets them
         self._flushing = False
         self._first_packet = True
         self._most_delayed, self._settling = 0, _SETTLING_CALLS
@@ -252,6 +254,7 @@ class Encoder:
         *,
         pts: int,
         offsets: npt.NDArray[np.float32] | None = None,
+        weights: Distortion | npt.NDArray[np.float32] | None = None,
         frame_type: str = "auto",
     ) -> list[Packet]:
         """Hand in one picture; return the packets that came out, in decoding order.
@@ -268,6 +271,10 @@ class Encoder:
             ``(mb_rows, mb_cols)`` float32: added to each macroblock's QP before it is rounded.
             Finite, within +-128. Not kept. None, or zeros everywhere, leaves x264 to itself: the
             stream is byte-identical to one without steering.
+        weights
+            ``(4 mb_rows, 4 mb_columns)`` float32 per 4x4 luma block, or a ``Distortion``: what
+            errors cost where x264 decides by rate and distortion. Needs ``library.weighted``. Not
+            kept. None is stock's squared error, and so, byte for byte, are ones everywhere.
         frame_type
             ``"auto"``, ``"idr"``, ``"i"``, ``"p"``, ``"b"``, ``"bref"``, or ``"keyframe"`` (an IDR
             picture, or with open GOPs a recovery point). x264 corrects what cannot be, with a
@@ -276,8 +283,8 @@ class Encoder:
         Raises
         ------
         InputError
-            Planes, pts, offsets or frame type are not as described, or offsets were given to an
-            encoder that drops them.
+            Planes, pts, offsets, weights or frame type are not as described, or offsets or weights
+            were given to an encoder that drops them.
         CodecError
             x264 failed, or the encoder is closed, flushed, or in use by another thread.
         """
@@ -291,7 +298,7 @@ class Encoder:
                 checked_planes(planes, self.format), self._coded_shapes, strict=True
             )
         ]
-        picture = self._picture(coded)
+        picture = picture_of(self.library, self._csp, coded)
         picture.i_type, picture.i_pts = _raw.PICTURE_TYPES[frame_type], pts
         if offsets is not None:
             offsets = checked_offsets(offsets, self.mb_shape)
@@ -299,9 +306,12 @@ class Encoder:
             if steering.drops_offsets(self.parameters):
                 raise InputError("x264 drops QP offsets with these options: open with steer=True")
             picture.prop.quant_offsets = offsets.ctypes.data
+        if weights is not None:
+            with self._exclusive():
+                hand_in(self.library, self._open_handle(), self._taken, weights, self.mb_shape)
         # ``coded`` and ``offsets`` live until x264 has read them, which is before it returns.
         packets = self._encode(picture)
-        self._last_pts = pts
+        self._last_pts, self._taken = pts, self._taken + 1
         return packets
 
     def flush(self) -> Iterator[Packet]:
@@ -324,16 +334,6 @@ class Encoder:
         if not -(2**62) < pts < 2**62:
             raise InputError(f"pts {pts} is out of range")
         return pts
-
-    def _picture(self, planes: Sequence[Plane]) -> _raw.Picture:
-        """Return x264's description of planes, which it points to and does not hold."""
-        picture = _raw.Picture()
-        self.library.functions.x264_picture_init(picture)
-        picture.img.i_csp, picture.img.i_plane = self._csp, len(planes)
-        for index, plane in enumerate(planes):
-            picture.img.plane[index] = plane.ctypes.data
-            picture.img.i_stride[index] = plane.strides[0]
-        return picture
 
     def _encode(self, picture: _raw.Picture | None) -> list[Packet]:
         nals, count = ctypes.POINTER(_raw.Nal)(), ctypes.c_int()

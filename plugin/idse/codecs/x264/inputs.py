@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from idse.codecs.x264 import _raw
 from idse.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from idse.codecs.x264.library import X264Library
     from idse.picture import PictureFormat, Plane
 
 # QPs span 0 to 51 (63 at 10 bit): an offset of more than twice that can only be a mistake, and x264
@@ -49,6 +51,17 @@ def pad_plane(plane: Plane, shape: tuple[int, int], *, interlaced: bool) -> Plan
     beyond = np.maximum(rows - (plane.shape[0] - 1), 0)
     padded: npt.NDArray[Any] = plane[np.ix_(rows - -(-beyond // step) * step, columns)]
     return padded
+
+
+def picture_of(library: X264Library, csp: int, planes: Sequence[Plane]) -> _raw.Picture:
+    """Return x264's description of planes, which it points to and does not hold."""
+    picture = _raw.Picture()
+    library.functions.x264_picture_init(picture)
+    picture.img.i_csp, picture.img.i_plane = csp, len(planes)
+    for index, plane in enumerate(planes):
+        picture.img.plane[index] = plane.ctypes.data
+        picture.img.i_stride[index] = plane.strides[0]
+    return picture
 
 
 def checked_offsets(

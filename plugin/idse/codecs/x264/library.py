@@ -98,21 +98,28 @@ class X264Library:
         ``X264_BUILD``, such as 164.
     version
         Build, revision and commit as the library writes them into streams: ``"164 r3095 baee400"``.
+    weighted
+        Whether it takes distortion weights (``Encoder.encode(weights=...)``): it was made by
+        ``idse build-x264`` of this version of the package.
     """
 
     path: Path
     build: int
     version: str = field(init=False)
+    weighted: bool = field(init=False)
     functions: ctypes.CDLL = field(repr=False)
     open_function: Callable[..., Any] = field(repr=False)
 
     def __post_init__(self) -> None:
         _check_sizes(self.functions)
         _check_fields(self.functions)
+        object.__setattr__(self, "weighted", False)
         object.__setattr__(self, "version", _trial_encode(self))
 
 
-def load_library(path: str | os.PathLike[str] | None = None) -> X264Library:
+def load_library(
+    path: str | os.PathLike[str] | None = None, *, weighted: bool = False
+) -> X264Library:
     """Load libx264 and check that its structures are laid out as declared.
 
     Parameters
@@ -121,6 +128,9 @@ def load_library(path: str | os.PathLike[str] | None = None) -> X264Library:
         A shared library. None takes the one that the environment variable ``IDSE_X264_LIBRARY``
         names; without that variable, the first usable one of those that PyAV's wheel carries and
         those of the system.
+    weighted
+        The library has to take distortion weights. Without ``path`` and variable it is the one
+        that ``idse build-x264`` installed (``installed_library``).
 
     Returns
     -------
@@ -134,23 +144,46 @@ def load_library(path: str | os.PathLike[str] | None = None) -> X264Library:
         was named (by argument or variable) is never replaced by another one.
     """
     named = os.fspath(path) if path is not None else os.environ.get(ENVIRONMENT_VARIABLE)
-    candidates = [Path(named)] if named else list(_candidates())
+    where = "" if path is not None or not named else f" (named by {ENVIRONMENT_VARIABLE})"
+    if named:
+        candidates = [Path(named)]
+    else:
+        candidates = [installed_library()] if weighted else list(library_candidates())
     reasons = []
     for candidate in candidates:
         try:
-            return _load(candidate.resolve())
+            found = _load(candidate.resolve())
         except (OSError, LibraryLoadError) as error:
             reasons.append(f"{candidate}: {error}")
+            continue
+        if not weighted or found.weighted:
+            return found
+        reasons.append(f"{candidate}: takes no distortion weights, or those of another idse")
+    if weighted:
+        raise LibraryLoadError(
+            f"no libx264 that takes distortion weights{where}: {'; '.join(reasons)}. "
+            "Run: idse build-x264"
+        )
     if not candidates:
         reasons.append("PyAV's wheel and the system's library directories have no libx264.so.*")
-    where = "" if path is not None or not named else f" (named by {ENVIRONMENT_VARIABLE})"
     raise LibraryLoadError(
         f"no usable libx264{where}: {'; '.join(reasons)}. Install libx264 or PyAV's wheel, or name "
         f"a library with {ENVIRONMENT_VARIABLE}"
     )
 
 
-def _candidates() -> Iterator[Path]:
+def installed_library() -> Path:
+    """Return where ``idse build-x264`` puts its library, which need not exist.
+
+    ``$IDSE_HOME/x264``, else ``idse/x264`` in ``$XDG_DATA_HOME`` or ``~/.local/share``.
+    """
+    home, data = os.environ.get("IDSE_HOME"), os.environ.get("XDG_DATA_HOME", "")
+    # The XDG specification tells programs to ignore a relative path.
+    base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
+    return (Path(home).expanduser() if home else base / "idse") / "x264" / "libx264-idse.so"
+
+
+def library_candidates() -> Iterator[Path]:
     """Yield PyAV's bundled libraries, then the system's, newest build first within each place."""
     # find_spec does not import: no libav* is loaded just to look for x264.
     spec = importlib.util.find_spec("av")
@@ -185,6 +218,9 @@ def _load(path: Path) -> X264Library:
         function.restype, function.argtypes = restype, argtypes
     open_function = getattr(functions, f"{_raw.OPEN_PREFIX}{builds[0]}")
     open_function.restype, open_function.argtypes = _raw.OPEN_PROTOTYPE
+    if hasattr(functions, _raw.WEIGHTS_FUNCTION):
+        function = getattr(functions, _raw.WEIGHTS_FUNCTION)
+        function.restype, function.argtypes = _raw.WEIGHTS_PROTOTYPE
     return X264Library(path, builds[0], functions, open_function)
 
 
@@ -245,6 +281,17 @@ def _check_fields(functions: ctypes.CDLL) -> None:
         functions.x264_param_cleanup(changed)
 
 
+def _takes_weights(functions: ctypes.CDLL, encoder: int) -> bool:
+    """Hand weights to the 48x32 encoder: a build of other sources knows another structure."""
+    function = getattr(functions, _raw.WEIGHTS_FUNCTION, None)
+    if function is None:
+        return False
+    weights = (ctypes.c_uint16 * (8 * 12))(*[256] * (8 * 12))
+    distortion = _raw.Distortion(ctypes.sizeof(_raw.Distortion), 3, 2, 0, 0)
+    distortion.weights = ctypes.addressof(weights)
+    return bool(function(encoder, 0, distortion) == 0)
+
+
 def _trial_encode(library: X264Library) -> str:
     """Open a tiny encoder, check that it took our fields, and return the version it reports."""
     functions, param = library.functions, _raw.Param()
@@ -256,6 +303,7 @@ def _trial_encode(library: X264Library) -> str:
     if not encoder:
         raise LibraryLoadError("does not open a 48x32 encoder")
     try:
+        object.__setattr__(library, "weighted", _takes_weights(functions, encoder))
         taken = _raw.Param()
         functions.x264_encoder_parameters(encoder, taken)
         got = (taken.i_width, taken.i_height, taken.i_timebase_num, taken.i_timebase_den)

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "kernels.h"
+
+#include <string.h>
+
+/* Width and height of x264's PIXEL_16x16, 16x8, 8x16, 8x8, 8x4, 4x8, 4x4. */
+#define FOR_EACH_SIZE( X ) X( 16, 16 ) X( 16, 8 ) X( 8, 16 ) X( 8, 8 ) X( 8, 4 ) X( 4, 8 ) X( 4, 4 )
+
+#define ALWAYS_INLINE_ static inline __attribute__(( always_inline ))
+
+ALWAYS_INLINE_ int rounded_cost( const idse_block_t *block, uint64_t weighted, uint64_t sketched )
+{
+    uint64_t cost;
+    weighted = (weighted + IDSE_ONE / 2) / IDSE_ONE;
+    if( block->sketches )
+        cost = ((sketched + 32768) >> 16) + ((weighted * block->share + IDSE_ONE / 2) / IDSE_ONE);
+    else
+        cost = weighted;
+    return cost < IDSE_COST_MAX ? (int)cost : IDSE_COST_MAX;
+}
+
+/* ---- C */
+
+ALWAYS_INLINE_ int ssd_c( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride,
+                          const idse_pixel *dec, intptr_t dec_stride, int x, int y, int w, int h )
+{
+    uint64_t weighted = 0, sketched = 0;
+    for( int by = 0; by < h; by += 4 )
+        for( int bx = 0; bx < w; bx += 4 )
+        {
+            uint32_t squares = 0;
+            for( int j = by; j < by + 4; j++ )
+                for( int i = bx; i < bx + 4; i++ )
+                {
+                    int error = enc[j * enc_stride + i] - dec[j * dec_stride + i];
+                    squares += (uint32_t)(error * error);
+                }
+            weighted += (uint64_t)squares * block->weights[(y + by) + ((x + bx) >> 2)];
+        }
+    if( block->sketches )
+    {
+        int cells = block->cells, shift = cells == 4 ? 2 : 1;
+        int sums[IDSE_MAX_CELLS * IDSE_MAX_CELLS] = { 0 };
+        for( int j = 0; j < h; j++ )
+            for( int i = 0; i < w; i++ )
+                sums[((y + j) >> shift) * cells + ((x + i) >> shift)] +=
+                    enc[j * enc_stride + i] - dec[j * dec_stride + i];
+        for( int s = 0; s < block->count; s++ )
+        {
+            const int16_t *sketch = block->sketches + s * cells * cells;
+            int64_t product = 0;
+            for( int c = 0; c < cells * cells; c++ )
+                product += sketch[c] * sums[c];
+            sketched += (uint64_t)(product * product);
+        }
+    }
+    return rounded_cost( block, weighted, sketched );
+}
+
+#define SSD_C( W, H ) \
+    static int ssd_c_##W##x##H( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride, \
+                                const idse_pixel *dec, intptr_t dec_stride, int x, int y ) \
+    { \
+        return ssd_c( block, enc, enc_stride, dec, dec_stride, x, y, W, H ); \
+    }
+FOR_EACH_SIZE( SSD_C )
+
+#define NAME_C( W, H ) ssd_c_##W##x##H,
+const idse_ssd_t idse_ssd_c[IDSE_SIZES] = { FOR_EACH_SIZE( NAME_C ) };
+
+/* ---- AVX2 */
+
+#if IDSE_HAVE_AVX2
+#include <immintrin.h>
+
+#define AVX2 __attribute__(( target( "avx2" ) ))
+#define AVX2_INLINE static inline __attribute__(( always_inline, target( "avx2" ) ))
+
+#if HIGH_BIT_DEPTH
+AVX2_INLINE __m256i load16( const idse_pixel *p ) { return _mm256_loadu_si256( (const __m256i *)p ); }
+AVX2_INLINE __m128i load8( const idse_pixel *p ) { return _mm_loadu_si128( (const __m128i *)p ); }
+AVX2_INLINE __m128i load4( const idse_pixel *p ) { return _mm_loadl_epi64( (const __m128i *)p ); }
+#else
+AVX2_INLINE __m256i load16( const idse_pixel *p )
+{
+    return _mm256_cvtepu8_epi16( _mm_loadu_si128( (const __m128i *)p ) );
+}
+AVX2_INLINE __m128i load8( const idse_pixel *p )
+{
+    return _mm_cvtepu8_epi16( _mm_loadl_epi64( (const __m128i *)p ) );
+}
+AVX2_INLINE __m128i load4( const idse_pixel *p )
+{
+    int samples;
+    memcpy( &samples, p, sizeof( samples ) );
+    return _mm_cvtepu8_epi16( _mm_cvtsi32_si128( samples ) );
+}
+#endif
+
+AVX2_INLINE __m128i load_pair( const uint16_t *weights )
+{
+    int pair;
+    memcpy( &pair, weights, sizeof( pair ) );
+    return _mm_cvtsi32_si128( pair );
+}
+
+AVX2_INLINE uint64_t sum_of_64( __m128i v )
+{
+    return (uint64_t)_mm_cvtsi128_si64( _mm_add_epi64( v, _mm_unpackhi_epi64( v, v ) ) );
+}
+
+/* Sum of products with the sketches, squared: ``sums`` has cells x cells values, zeros outside of
+ * the block; ``first`` and ``last`` are the groups of 16 of them that hold the block. */
+AVX2_INLINE uint64_t sketch_energy( const idse_block_t *block, const int16_t *sums, int first, int last )
+{
+    int size = block->cells * block->cells;
+    const int16_t *sketch = block->sketches;
+    __m128i energy = _mm_setzero_si128();
+    for( int s = 0; s < block->count; s += 4, sketch += 4 * size )
+    {
+        __m256i p[4];
+        for( int k = 0; k < 4; k++ )
+        {
+            p[k] = _mm256_setzero_si256();
+            for( int group = first; group <= last; group++ )
+            {
+                __m256i values = _mm256_loadu_si256( (const __m256i *)(sums + group * 16) );
+                __m256i row = _mm256_loadu_si256( (const __m256i *)(sketch + k * size + group * 16) );
+                p[k] = _mm256_add_epi32( p[k], _mm256_madd_epi16( values, row ) );
+            }
+        }
+        __m256i four = _mm256_hadd_epi32( _mm256_hadd_epi32( p[0], p[1] ), _mm256_hadd_epi32( p[2], p[3] ) );
+        __m128i products = _mm_add_epi32( _mm256_castsi256_si128( four ), _mm256_extracti128_si256( four, 1 ) );
+        __m128i odd = _mm_srli_epi64( products, 32 );
+        energy = _mm_add_epi64( energy, _mm_mul_epi32( products, products ) );
+        energy = _mm_add_epi64( energy, _mm_mul_epi32( odd, odd ) );
+    }
+    return sum_of_64( energy );
+}
+
+/* Error of four rows, summed over cells of 2x2 (``out``: two rows of 8) or 4x4 (one row of 4). */
+AVX2_INLINE void cell_sums( const __m256i *rows, int16_t *out, int cells, int x, int w )
+{
+    const __m256i ones = _mm256_set1_epi16( 1 );
+    __m256i upper = _mm256_add_epi16( rows[0], rows[1] ), lower = _mm256_add_epi16( rows[2], rows[3] );
+    int16_t sums[16];
+    if( cells == 8 )
+    {
+        __m256i both = _mm256_packs_epi32( _mm256_madd_epi16( upper, ones ), _mm256_madd_epi16( lower, ones ) );
+        both = _mm256_permute4x64_epi64( both, 0xd8 ); /* eight sums of the upper rows, then the lower */
+        if( w == 16 )
+        {
+            _mm256_storeu_si256( (__m256i *)out, both );
+            return;
+        }
+        _mm256_storeu_si256( (__m256i *)sums, both );
+        memcpy( out + x / 2, sums, (size_t)w );
+        memcpy( out + 8 + x / 2, sums + 8, (size_t)w );
+    }
+    else
+    {
+        __m256i pairs = _mm256_madd_epi16( _mm256_add_epi16( upper, lower ), ones );
+        __m256i fours = _mm256_hadd_epi32( pairs, pairs );
+        fours = _mm256_packs_epi32( fours, fours ); /* per half: two sums, repeated */
+        _mm256_storeu_si256( (__m256i *)sums, fours );
+        memcpy( out + x / 4, sums, 4 ); /* w = 4: the second is a zero, overwritten by the next row */
+        if( w == 16 )
+            memcpy( out + 2, sums + 8, 4 );
+    }
+}
+
+AVX2_INLINE int ssd_avx2( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride,
+                          const idse_pixel *dec, intptr_t dec_stride, int x, int y, int w, int h )
+{
+    uint64_t weighted = 0, sketched = 0;
+    __m256i total = _mm256_setzero_si256();
+    int16_t sums[IDSE_MAX_CELLS * IDSE_MAX_CELLS + 16] __attribute__(( aligned( 32 ) ));
+    int cells = block->cells, per_band = cells == 8 ? 16 : 4;
+    if( block->sketches )
+        memset( sums, 0, sizeof( sums ) );
+    for( int band = 0; band < h; band += 4 )
+    {
+        const uint16_t *weights = block->weights + (y + band) + (x >> 2);
+        __m256i rows[4];
+        __m256i squares = _mm256_setzero_si256();
+        for( int j = 0; j < 4; j++, enc += enc_stride, dec += dec_stride )
+        {
+            if( w == 16 )
+                rows[j] = _mm256_sub_epi16( load16( enc ), load16( dec ) );
+            else if( w == 8 )
+                rows[j] = _mm256_zextsi128_si256( _mm_sub_epi16( load8( enc ), load8( dec ) ) );
+            else
+                rows[j] = _mm256_zextsi128_si256( _mm_sub_epi16( load4( enc ), load4( dec ) ) );
+            squares = _mm256_add_epi32( squares, _mm256_madd_epi16( rows[j], rows[j] ) );
+        }
+        /* 32-bit lanes 2k and 2k + 1 belong to the k-th 4x4 block; mul_epu32 takes the even ones. */
+        squares = _mm256_add_epi32( squares, _mm256_srli_epi64( squares, 32 ) );
+        if( w == 16 )
+            total = _mm256_add_epi64( total, _mm256_mul_epu32( squares,
+                _mm256_cvtepu16_epi64( _mm_loadl_epi64( (const __m128i *)weights ) ) ) );
+        else if( w == 8 )
+            total = _mm256_add_epi64( total, _mm256_mul_epu32( squares,
+                _mm256_zextsi128_si256( _mm_cvtepu16_epi64( load_pair( weights ) ) ) ) );
+        else
+            weighted += (uint64_t)(uint32_t)_mm256_cvtsi256_si32( squares ) * weights[0];
+        if( block->sketches )
+            cell_sums( rows, sums + ((y + band) >> 2) * per_band, cells, x, w );
+    }
+    if( w != 4 )
+        weighted = sum_of_64( _mm_add_epi64( _mm256_castsi256_si128( total ), _mm256_extracti128_si256( total, 1 ) ) );
+    if( block->sketches )
+        sketched = cells == 8 ? sketch_energy( block, sums, y >> 2, ((y + h) >> 2) - 1 )
+                              : sketch_energy( block, sums, 0, 0 );
+    return rounded_cost( block, weighted, sketched );
+}
+
+#define SSD_AVX2( W, H ) \
+    AVX2 static int ssd_avx2_##W##x##H( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride, \
+                                        const idse_pixel *dec, intptr_t dec_stride, int x, int y ) \
+    { \
+        return ssd_avx2( block, enc, enc_stride, dec, dec_stride, x, y, W, H ); \
+    }
+FOR_EACH_SIZE( SSD_AVX2 )
+
+#define NAME_AVX2( W, H ) ssd_avx2_##W##x##H,
+const idse_ssd_t idse_ssd_avx2[IDSE_SIZES] = { FOR_EACH_SIZE( NAME_AVX2 ) };
+#endif
