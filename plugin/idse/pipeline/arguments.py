@@ -82,6 +82,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
+    group.add_argument(
+        "--static-background",
+        action="store_true",
+        help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
+        "replaces it, which takes its noise out of the video",
+    )
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read options of ``idse transcode`` that say how to encode and steer.
@@ -161,8 +167,20 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
     policy = OffsetPolicy(protect=tuple(Rect.parse(text) for text in args.protect or ()), **given)
     sketch = ("n_s", "seed", "analyse_every")
     given = {name: getattr(args, name) for name in sketch if getattr(args, name) is not None}
+        if args.static_background:
+            raise InputError(
+                "--static-background needs to know what matters, which --no-steer leaves out: give "
+                "--strength 0 to smooth without steering"
+            )
     models = args.model or ([] if args.maps else [DEFAULT_MODEL])
-    return SteeringOptions(policy=policy, models=tuple(models), maps=args.maps, **given)
+    return SteeringOptions(
+        policy=policy,
+        models=tuple(models),
+        maps=args.maps,
+        still=StillPolicy() if args.static_background else None,
+        **given,
+    )
+    from idse.importance.still import StillPolicy
 
 
 def _kilobits(text: str) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idse.allocation import OffsetPolicy
+    from idse.importance.still import StillPolicy
     from idse.pipeline.report import Warnings
     from idse.pipeline.steering import Maps, Network
 
@@ -36,6 +37,8 @@ class SteeringOptions:
         Seconds of video between analyses of one scene.
     maps
         A map file in place of networks.
+    still
+        When a still background is held (:mod:`idse.importance.still`); None: never.
     """
 
     policy: OffsetPolicy
@@ -44,6 +47,7 @@ class SteeringOptions:
     seed: int = 0
     analyse_every: float = ANALYSE_EVERY
     maps: Path | None = None
+    still: StillPolicy | None = None
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from idse.allocation import estimate_bits
 from idse.errors import IdseError
 from idse.importance.carry import ImportanceTrack
 from idse.importance.motion import MotionEstimator
+from idse.pipeline.background import BackgroundFilter
 from idse.pipeline.source import DecodedFrame
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from idse.allocation import Allocator
     from idse.importance.maps import ImportanceMap, MapSet
+    from idse.importance.still import StillPolicy
     from idse.picture import Picture
     from idse.pipeline.report import Warnings
     from idse.pipeline.schedule import Schedule
@@ -207,6 +209,8 @@ class Steering:
         Of the frames' times, seconds.
     warnings
         Where it is told that steering failed on a frame.
+    still
+        When a still background is held; None leaves every sample as it is.
 
     Attributes
     ----------
@@ -224,6 +228,7 @@ class Steering:
         qp: float,
         time_base: Fraction,
         warnings: Warnings,
+        still: StillPolicy | None = None,
     ) -> None:
         self._maps = maps
         self._allocator = allocator
@@ -232,6 +237,7 @@ class Steering:
         self._warnings = warnings
         self._motion = MotionEstimator()
         self._track = ImportanceTrack()
+        self._background = BackgroundFilter(still, warnings)
         self._shown: float | None = None
         self._observed: float | None = None
         self.frames_analysed = 0
@@ -244,7 +250,8 @@ class Steering:
         """Pair every frame with its offsets, and everything else with None."""
         for item in items:
             if isinstance(item, DecodedFrame):
-                yield item, self.offsets(item)
+                offsets = self.offsets(item)
+                yield self._background.take(item), offsets
             else:
                 yield item, None
 
@@ -267,6 +274,7 @@ class Steering:
         except Exception as error:  # noqa: BLE001 - whatever it is, the frame needs no offsets
             self.frames_unsteered += 1
             self._track = ImportanceTrack()  # the content may have moved, or be another scene's
+            self._background.reset()
             index = frame.picture.index
             self._warnings.add(
                 "steering",
@@ -291,6 +299,7 @@ class Steering:
             log_weight = None
         elapsed = 0.0 if self._shown is None else seconds - self._shown
         self._shown = seconds
+        self._background.look(picture, field, log_weight, elapsed)
         rate = estimate_bits(picture, field, qp=self._qp)
         offsets = self._allocator.offsets(log_weight, rate, elapsed=elapsed)
         if log_weight is None:

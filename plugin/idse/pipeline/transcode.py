@@ -305,6 +305,7 @@ class _Transcode:
         steering = self._steering
         return Report(
             frames=self._frames,
+            still=self._steer.still,
             frames_analysed=steering.frames_analysed if steering else 0,
             frames_unsteered=steering.frames_unsteered if steering else self._frames,
             bytes=size,
