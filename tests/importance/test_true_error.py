@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from idse.errors import InputError, ModelError
-from idse.importance.true_error import TrueErrorMeter, weights
+from idse.importance.shares import squared_error, weights
+from idse.importance.true_error import TrueErrorMeter
 from idse.picture import Picture, PictureFormat
 from idse.vision import FeatureExtractor
 
@@ -70,6 +71,7 @@ def test_shares_add_up_to_the_distance(form, block):
         for a, b in zip(source.planes, decoded.planes, strict=True)
     )
     assert found.squared_error.sum() == pytest.approx(total)
+    np.testing.assert_array_equal(squared_error(source, decoded, block=block), found.squared_error)
 
 
 def test_one_gradient_is_exact_for_a_linear_network_and_one_at_the_end_would_count_twice():

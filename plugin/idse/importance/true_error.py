@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from idse.errors import IdseError, InputError, ModelError
+from idse.importance.shares import block_sums, check_same
 from idse.picture import MACROBLOCK
 from idse.vision.preprocess import planes_to_tensors
 from idse.vision.threads import one_thread
@@ -128,7 +129,7 @@ class TrueErrorMeter:
         InputError, ModelError
             As :meth:`measure`.
         """
-        _check(source.picture.format, decoded.format)
+        check_same(source.picture.format, decoded.format)
         found = []
         with one_thread(), torch.inference_mode(mode=False), torch.no_grad():
             for network, features in zip(self._networks, source.features, strict=True):
@@ -160,7 +161,7 @@ class TrueErrorMeter:
         if block not in (4, 8, MACROBLOCK):
             raise InputError(f"block {block} is not 4, 8 or {MACROBLOCK}")
         form = source.picture.format
-        _check(form, decoded.format)
+        check_same(form, decoded.format)
         errors = [
             d.astype(np.float32) - s.astype(np.float32)
             for s, d in zip(source.picture.planes, decoded.planes, strict=True)
@@ -174,9 +175,9 @@ class TrueErrorMeter:
                     plane[0, 0].cpu().numpy() * error
                     for plane, error in zip(planes, errors, strict=True)
                 ]
-                shares.append(_block_sums(parts, form, block))
+                shares.append(block_sums(parts, form, block))
                 distances.append(distance)
-        squared = _block_sums([error * error for error in errors], form, block)
+        squared = block_sums([error * error for error in errors], form, block)
         return TrueError(
             share=np.stack(shares), distance=np.array(distances), squared_error=squared
         )
@@ -214,55 +215,6 @@ class TrueErrorMeter:
         return total, distance
 
 
-def weights(share: FloatArray, squared_error: FloatArray, *, least: float = 0.02) -> FloatMap:
-    """Return weights per squared error of macroblocks, shrunk towards their neighbours.
-
-    A block's share and its squared error are each averaged over its 3x3 neighbours (binomial)
-    before they are divided: blocks with little error, whose quotient says little, take over what
-    their neighbours say.
-
-    Parameters
-    ----------
-    share, squared_error
-        float64 ``(..., rows, cols)``: a_b and ||e_b||^2, of one picture or of several.
-    least
-        Smallest weight, as a part of the mean one: an error that helped once is not worth having.
-
-    Returns
-    -------
-    float32, shape of ``share``, above 0 (all 1 where nothing was lost).
-    """
-    # An error of half a code value per sample: what rounding leaves.
-    floor = 0.25 * MACROBLOCK**2
-    smooth_share, smooth_error = _binomial(share), _binomial(squared_error) + floor
-    mean = float(np.maximum(smooth_share, 0).sum() / smooth_error.sum())
-    if mean <= 0:
-        return np.ones(share.shape, np.float32)
-    found = np.maximum(smooth_share / smooth_error, least * mean)
-    return np.asarray(found, np.float32)
-
-
-def _binomial(values: FloatArray) -> FloatArray:
-    edges = [(0, 0)] * (values.ndim - 2)
-    rows = np.pad(values, [*edges, (1, 1), (0, 0)], mode="edge")
-    rows = 0.5 * rows[..., 1:-1, :] + 0.25 * (rows[..., :-2, :] + rows[..., 2:, :])
-    cols = np.pad(rows, [*edges, (0, 0), (1, 1)], mode="edge")
-    found: FloatArray = 0.5 * cols[..., 1:-1] + 0.25 * (cols[..., :-2] + cols[..., 2:])
-    return found
-
-
-def _check(source: PictureFormat, decoded: PictureFormat) -> None:
-    if (source.width, source.height, source.pix_fmt) != (
-        decoded.width,
-        decoded.height,
-        decoded.pix_fmt,
-    ):
-        raise InputError(
-            f"decoded picture is {decoded.pix_fmt} {decoded.width}x{decoded.height}, its source "
-            f"{source.pix_fmt} {source.width}x{source.height}"
-        )
-
-
 def _shrink(network: FeatureExtractor, planes: Sequence[Tensor], form: PictureFormat) -> Tensor:
     """Resize planes ``(1, 1, rows, columns)`` to the network's resolution, where it runs."""
     parameter = next(network.module.parameters(), None)
@@ -290,16 +242,3 @@ def _features(network: FeatureExtractor, shrunk: Tensor, picture: Picture) -> Te
 def _distance(found: Tensor, features: Tensor) -> float:
     difference = (found - features).double()
     return float((difference * difference).sum())
-
-
-def _block_sums(planes: Sequence[npt.NDArray[Any]], form: PictureFormat, block: int) -> FloatArray:
-    """Sum three planes over blocks of ``block`` luma samples: ``(rows, cols)``."""
-    sub_x, sub_y = form.subsampling
-    total: FloatArray | None = None
-    for index, plane in enumerate(planes):
-        height, width = (block >> sub_y, block >> sub_x) if index else (block, block)
-        rows = np.add.reduceat(plane, np.arange(0, plane.shape[0], height), axis=0)
-        sums = np.add.reduceat(rows, np.arange(0, plane.shape[1], width), axis=1)
-        total = sums.astype(np.float64) if total is None else total + sums
-    assert total is not None
-    return total
