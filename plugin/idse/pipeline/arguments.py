@@ -39,6 +39,12 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bufsize", metavar="SIZE", help="bits that the buffer holds")
     group.add_argument("--x264-params", metavar="K=V:K=V", help="any other option of x264")
     group.add_argument("--threads", type=int, metavar="N", help="x264's threads (as many as fit)")
+    group.add_argument(
+        "--max-resolution",
+        metavar="auto|HEIGHT|WxH",
+        help="scale larger pictures down to this; auto measures on a few frames which size gives "
+        "the network's outputs for the fewest bytes (never scaled)",
+    )
 
 
 def add_steering(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +80,12 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         metavar="X,Y,W,H",
         help="rectangle that never gets less than stock would give it; may be repeated",
     )
+    group.add_argument(
+        "--static-background",
+        action="store_true",
+        help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
+        "replaces it, which takes its noise out of the video",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,12 +94,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
-    group.add_argument(
-        "--static-background",
-        action="store_true",
-        help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
-        "replaces it, which takes its noise out of the video",
-    )
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read options of ``idse transcode`` that say how to encode and steer.
@@ -112,6 +118,7 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         Options exclude each other, or a value makes no sense.
     """
     from idse.pipeline.options import EncodeOptions
+    from idse.pipeline.scaling import MaxResolution
 
     options: dict[str, str] = {}
     tune = args.tune
@@ -146,6 +153,7 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         profile=args.profile,
         options=options,
         two_pass=args.two_pass,
+        max_resolution=MaxResolution.parse(args.max_resolution) if args.max_resolution else None,
     )
 
 
@@ -158,8 +166,14 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
         A value is out of range.
     """
     if args.no_steer:
+        if args.static_background:
+            raise InputError(
+                "--static-background needs to know what matters, which --no-steer leaves out: give "
+                "--strength 0 to smooth without steering"
+            )
         return None
     from idse.allocation import OffsetPolicy, Rect
+    from idse.importance.still import StillPolicy
     from idse.pipeline.loading import SteeringOptions
 
     bounds = ("strength", "alpha", "max_offset", "floor_crf")
@@ -167,11 +181,6 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
     policy = OffsetPolicy(protect=tuple(Rect.parse(text) for text in args.protect or ()), **given)
     sketch = ("n_s", "seed", "analyse_every")
     given = {name: getattr(args, name) for name in sketch if getattr(args, name) is not None}
-        if args.static_background:
-            raise InputError(
-                "--static-background needs to know what matters, which --no-steer leaves out: give "
-                "--strength 0 to smooth without steering"
-            )
     models = args.model or ([] if args.maps else [DEFAULT_MODEL])
     return SteeringOptions(
         policy=policy,
@@ -180,7 +189,6 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
         still=StillPolicy() if args.static_background else None,
         **given,
     )
-    from idse.importance.still import StillPolicy
 
 
 def _kilobits(text: str) -> int:

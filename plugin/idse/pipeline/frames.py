@@ -97,11 +97,34 @@ def picture(frame: av.VideoFrame, index: int) -> Picture:
     target = picture_format(frame)
     if frame.format.name.replace("yuvj", "yuv") != target.pix_fmt:
         frame = _convert(frame, target)
+    return _views(frame, target, index)
+
+
+def resized(frame: av.VideoFrame, form: PictureFormat, index: int) -> tuple[av.VideoFrame, Picture]:
+    """Return a frame scaled to another size, and its planes as a picture.
+
+    Bicubic, as ffmpeg scales: of libswscale's filters the one that leaves the outputs of a network
+    nearest to what they were over all sizes; averaging areas blurs where the ratio is near 1.
+
+    Parameters
+    ----------
+    frame
+        Decoded frame, progressive.
+    form
+        How its pictures are read (`picture_format`), with the wanted size.
+    index
+        As for `picture`.
+    """
+    scaled = _convert(frame, form, interpolation="BICUBIC")
+    return scaled, _views(scaled, form, index)
+
+
+def _views(frame: av.VideoFrame, form: PictureFormat, index: int) -> Picture:
     y, cb, cr = (
-        _view(plane, shape, target.bit_depth)
-        for plane, shape in zip(frame.planes, target.plane_shapes, strict=True)
+        _view(plane, shape, form.bit_depth)
+        for plane, shape in zip(frame.planes, form.plane_shapes, strict=True)
     )
-    return Picture(planes=(y, cb, cr), format=target, index=index, pts=frame.pts)
+    return Picture(planes=(y, cb, cr), format=form, index=index, pts=frame.pts)
 
 
 def _planar_name(frame: av.VideoFrame) -> str:
@@ -144,10 +167,15 @@ def _full_range(frame: av.VideoFrame) -> bool:
     return _is_grey(frame) or frame.format.name.startswith("yuvj")
 
 
+def unspecified_matrix(height: int) -> str:
+    """Return the matrix by which players read pictures of so many lines that state none."""
+    return "bt601" if height < _HD_HEIGHT else "bt709"
+
+
 def _matrix(frame: av.VideoFrame) -> str:
     code = frame.colorspace
     if is_rgb(frame) or code in (_UNSPECIFIED, _RESERVED):
-        return "bt601" if frame.height < _HD_HEIGHT else "bt709"
+        return unspecified_matrix(frame.height)
     if code not in _MATRICES:
         kind = "R'G'B' in a Y'CbCr format" if code == _RGB else f"H.273 code {code}"
         raise InputError(
@@ -157,18 +185,29 @@ def _matrix(frame: av.VideoFrame) -> str:
     return _MATRICES[code]
 
 
-def _convert(frame: av.VideoFrame, target: PictureFormat) -> av.VideoFrame:
+def _convert(
+    frame: av.VideoFrame, target: PictureFormat, *, interpolation: str | None = None
+) -> av.VideoFrame:
     matrix = _SWSCALE[target.matrix]
     # libswscale reads grey as full range whatever its tag: full to full keeps the code values.
     colour_range = _FULL if target.full_range or _is_grey(frame) else _LIMITED
     if is_rgb(frame):
         return frame.reformat(
-            format=target.pix_fmt, dst_colorspace=matrix, dst_color_range=colour_range, threads=1
+            width=target.width,
+            height=target.height,
+            format=target.pix_fmt,
+            dst_colorspace=matrix,
+            dst_color_range=colour_range,
+            interpolation=interpolation,
+            threads=1,
         )
     # With several threads libswscale races for the chroma of P010 where their slices meet, and now
     # and then leaves 8 samples there grey.
     return frame.reformat(
+        width=target.width,
+        height=target.height,
         format=target.pix_fmt,
+        interpolation=interpolation,
         threads=1,
         src_colorspace=matrix,
         dst_colorspace=matrix,

@@ -10,6 +10,8 @@ from idse.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from idse.pipeline.scaling import MaxResolution
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
@@ -23,6 +25,8 @@ class EncodeOptions:
         Further x264 options by name, in order; they win over what the source's tags ask for.
     two_pass
         Encode twice, the second time by the first one's statistics; needs ``bitrate`` in options.
+    max_resolution
+        What size pictures are scaled down to before anything else sees them; None leaves them.
     """
 
     preset: str = "medium"
@@ -30,6 +34,7 @@ class EncodeOptions:
     profile: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     two_pass: bool = False
+    max_resolution: MaxResolution | None = None
 
     def __post_init__(self) -> None:
         if self.two_pass and "bitrate" not in self.options:

@@ -40,6 +40,10 @@ class Report:
         Names and weights as given, ``"maps FILE"``, or None without steering.
     warnings
         In the order in which they were given.
+    scaled_to
+        Width and height, as in ``"640x480"``; None where no bound of the resolution was asked for.
+    scaled_because
+        Why that size.
     """
 
     frames: int
@@ -53,6 +57,8 @@ class Report:
     x264_build: int
     model: str | None
     warnings: tuple[str, ...]
+    scaled_to: str | None = None
+    scaled_because: str | None = None
 
     def to_json(self) -> str:
         """Return the report as one JSON object over several lines."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import Source
 
-# H.273 code points that stand for the matrices of R'G'B' input, which is converted.
-_CONVERTED_MATRIX = {"bt601": 6, "bt709": 1, "bt2020nc": 9}
+# H.273 code points of the matrices that pictures are read by.
+MATRIX_CODES = {"bt601": 6, "bt709": 1, "bt2020nc": 9}
 _UNSPECIFIED = 2
 _BOTTOM_FIELD_FIRST = (3, 5)  # AV_FIELD_BB, AV_FIELD_BT
 _LARGEST_ASPECT = 65535
@@ -44,7 +44,7 @@ def stream_options(source: Source, frame: VideoFrame, warnings: Warnings) -> dic
     options = _colour(frame, warnings)
     aspect = source.video.sample_aspect_ratio
     if aspect:
-        options["sar"] = _ratio(aspect)
+        options["sar"] = ratio(aspect)
     if frame.interlaced_frame:
         first = source.video.codec_context.field_order
         options["bff" if first in _BOTTOM_FIELD_FIRST else "tff"] = "1"
@@ -63,7 +63,7 @@ def _colour(frame: VideoFrame, warnings: Warnings) -> dict[str, str]:
     # 0 and 3 are reserved (0 is R'G'B' as a matrix): unspecified, as ffmpeg has it.
     primaries = int(frame.color_primaries) or _UNSPECIFIED
     transfer = int(frame.color_trc) or _UNSPECIFIED
-    matrix = _CONVERTED_MATRIX[form.matrix] if is_rgb(frame) else int(frame.colorspace)
+    matrix = MATRIX_CODES[form.matrix] if is_rgb(frame) else int(frame.colorspace)
     options = colour_options(full_range=True if form.full_range else None)
     for name, set_tag in {
         "primaries": partial(colour_options, primaries=primaries),
@@ -77,7 +77,8 @@ def _colour(frame: VideoFrame, warnings: Warnings) -> dict[str, str]:
     return options
 
 
-def _ratio(aspect: Fraction) -> str:
+def ratio(aspect: Fraction) -> str:
+    """Return a sample aspect ratio as x264 takes it, as near as its 16 bits allow."""
     limited = aspect
     bound = _LARGEST_ASPECT
     while limited.numerator > _LARGEST_ASPECT:

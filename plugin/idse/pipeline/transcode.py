@@ -6,6 +6,7 @@ import itertools
 import tempfile
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +15,7 @@ from idse.errors import InputError
 from idse.pipeline.containers import output_format
 from idse.pipeline.options import EncodeOptions, Progress
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
+from idse.pipeline.scaling import Scaler, check_limit, scaler_for
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
@@ -120,6 +122,8 @@ class _Transcode:
             raise InputError(
                 f"two passes read the source twice, which {source!r} cannot do: give a file"
             )
+        if encode.max_resolution is not None:
+            check_limit(encode.max_resolution, encode, steering)
         self._url = source
         self._target = target
         self._encode = encode
@@ -130,6 +134,7 @@ class _Transcode:
         self._progress = progress
         self._library: X264Library = load_library()
         self._steering: Steering | None = None
+        self._scaler: Scaler | None = None
         self._frames = 0
         self._bytes = 0
         self._encode_seconds = 0.0
@@ -187,9 +192,12 @@ class _Transcode:
         stages: list[Stage[Item] | Stage[Work]] = [decoded]
         try:
             head, first, rest = _until_frame(decoded)
+            self._open_scaler(first)
             encoder, timeline = self._open_encoder(source, first, extra)
             with encoder:
-                items = itertools.chain(head, [first], rest)
+                items: Iterable[Item] = itertools.chain(head, [first], rest)
+                if self._scaler is not None:
+                    items = self._scaler.run(items)
                 work: Iterable[Work]
                 if maps is None:
                     work = ((item, None) for item in items)
@@ -250,6 +258,21 @@ class _Transcode:
             self._bytes += writer.write([packet])
         self._encode_seconds += time.perf_counter() - begin
 
+    def _open_scaler(self, first: DecodedFrame) -> None:
+        """Choose the coded size, once for all passes."""
+        limit = self._encode.max_resolution
+        if limit is None or self._scaler is not None:
+            return
+        self._scaler = scaler_for(
+            limit,
+            first,
+            url=self._url,
+            encode=self._encode,
+            steering=self._steer,
+            library=self._library,
+            warnings=self._warnings,
+        )
+
     def _open_encoder(
         self, source: Source, frame: DecodedFrame, extra: Mapping[str, str]
     ) -> tuple[Encoder, Timeline]:
@@ -257,6 +280,10 @@ class _Transcode:
             time_base=source.time_base, rate=source.rate, constant=source.constant_rate
         )
         form = frame.picture.format
+        options = stream_options(source, frame.frame, self._warnings)
+        if self._scaler is not None:
+            form = self._scaler.form
+            options.update(self._scaler.options(source.video.sample_aspect_ratio, options))
         encoder = Encoder(
             width=form.width,
             height=form.height,
@@ -266,11 +293,7 @@ class _Transcode:
             preset=self._encode.preset,
             tune=self._encode.tune,
             profile=self._encode.profile,
-            options={
-                **stream_options(source, frame.frame, self._warnings),
-                **self._encode.options,
-                **extra,
-            },
+            options={**options, **self._encode.options, **extra},
             steer=self._steer is not None,
             global_headers=self._form.global_headers,
             library=self._library,
@@ -290,14 +313,16 @@ class _Transcode:
         assert self._steer is not None
         parameters = encoder.parameters
         crf = parameters.crf if parameters.rc_method == "crf" else None
+        policy = self._steer.policy
+        if self._scaler is not None:
+            policy = replace(policy, protect=self._scaler.rects(policy.protect))
         self._steering = Steering(
             maps,
-            Allocator(
-                self._steer.policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced
-            ),
+            Allocator(policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced),
             qp=_DEFAULT_QP if crf is None else crf,
             time_base=source.time_base,
             warnings=self._warnings,
+            still=self._steer.still,
         )
         return self._steering
 
@@ -305,7 +330,6 @@ class _Transcode:
         steering = self._steering
         return Report(
             frames=self._frames,
-            still=self._steer.still,
             frames_analysed=steering.frames_analysed if steering else 0,
             frames_unsteered=steering.frames_unsteered if steering else self._frames,
             bytes=size,
@@ -316,6 +340,8 @@ class _Transcode:
             x264_build=self._library.build,
             model=self._steer.name if self._steer else None,
             warnings=self._warnings.messages,
+            scaled_to=self._scaler.size if self._scaler else None,
+            scaled_because=self._scaler.why if self._scaler else None,
         )
 
 
