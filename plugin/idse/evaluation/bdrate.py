@@ -102,7 +102,13 @@ def _fit(name: str, rate: npt.ArrayLike, accuracy: npt.ArrayLike, kind: Kind) ->
             )
         a = -np.log(a)
     order = np.argsort(r, kind="stable")
-    return _Fit(np.log(r[order]), isotonic_regression(a[order], increasing=True).x)
+    return _Fit(np.log(r[order]), isotonic(a[order]))
+
+
+def isotonic(values: npt.ArrayLike) -> FloatArray:
+    """Return the never falling values that are nearest to ``values`` in least squares."""
+    fitted: FloatArray = isotonic_regression(np.asarray(values, np.float64), increasing=True).x
+    return fitted
 
 
 def bd_rates(

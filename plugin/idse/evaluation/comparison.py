@@ -63,6 +63,8 @@ class Comparison:
         is its own unit, frames of the same 5 seconds of video share one.
     labels
         True boxes of every picture, where there are any.
+    classes
+        int ``(n,)``: true class of every picture, where there are any.
     resamples, seed
         Of the bootstrap.
     """
@@ -73,11 +75,13 @@ class Comparison:
         *,
         units: npt.NDArray[Any],
         labels: Sequence[Detections] = (),
+        classes: npt.NDArray[Any] | None = None,
         resamples: int = 1000,
         seed: int = 0,
     ) -> None:
         self._sources = sources
         self._labels = labels
+        self._classes = np.zeros(0, np.int64) if classes is None else classes
         draws = bootstrap_weights(int(units.max()) + 1, resamples=resamples, seed=seed)
         self._weights = draws[:, units]
 
@@ -154,6 +158,9 @@ class Comparison:
         def agreement(m: Measurement, w: Weights) -> FloatArray:
             return mean_of(top1_agreement(source, m.judges[judge]), w)
 
+        def correct(m: Measurement, w: Weights) -> FloatArray:
+            return mean_of(m.judges[judge].top1 == self._classes, w)
+
         metrics = [_Metric(f"output distance, {judge}", "distance", distance)]
         if source.found:
             pseudo = [confident(found) for found in source.found]
@@ -164,4 +171,6 @@ class Comparison:
             )
         if source.top1.size:
             metrics.append(_Metric(f"top-1 agreement, {judge}", "score", agreement))
+        if source.top1.size and self._classes.size:
+            metrics.append(_Metric(f"top-1 on true labels, {judge}", "score", correct))
         return metrics

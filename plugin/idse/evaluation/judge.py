@@ -15,7 +15,7 @@ from idse.vision.threads import one_thread
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from idse.picture import Picture
+    from idse.picture import Picture, PictureFormat
     from idse.vision.extractor import FeatureExtractor
 
 # mAP integrates precision over all scores, so it needs boxes far below the one a user would show.
@@ -76,8 +76,20 @@ class Judge:
             head = Boxes(head.decoder, score=_LEAST_SCORE, iou=head.iou, limit=head.limit)
         self._head = head
 
-    def observe(self, picture: Picture) -> Observation:
-        """Return what the network makes of a decoded picture."""
+    def input_size(self, form: PictureFormat) -> tuple[int, int]:
+        """Return rows and columns of the network's input for pictures of a format."""
+        return self._extractor.geometry(form).size
+
+    def observe(self, picture: Picture, *, boxes_in: PictureFormat | None = None) -> Observation:
+        """Return what the network makes of a decoded picture.
+
+        Parameters
+        ----------
+        picture
+            Of any size.
+        boxes_in
+            The picture in whose samples boxes are told, where that is one of another size.
+        """
         outputs: list[object] = []
         handle = self._extractor.module.register_forward_hook(
             lambda _module, _inputs, output: outputs.append(output)
@@ -92,7 +104,15 @@ class Judge:
             return Observation(features=features)
         (result,) = self._head.decode(outputs[0], [self._extractor.geometry(picture.format)])
         if isinstance(result, Detections):
-            return Observation(features=features, found=result)
+            found = _scaled(result, picture.format, boxes_in or picture.format)
+            return Observation(features=features, found=found)
         if isinstance(result, Classification):
             return Observation(features=features, top1=result.index)
         return Observation(features=features)
+
+
+def _scaled(found: Detections, seen: PictureFormat, wanted: PictureFormat) -> Detections:
+    if (seen.width, seen.height) == (wanted.width, wanted.height):
+        return found
+    scale = np.array([wanted.width / seen.width, wanted.height / seen.height] * 2, np.float32)
+    return Detections(found.boxes * scale, found.scores, found.classes)

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from idse.errors import InputError
 from idse.evaluation import metrics
 from idse.evaluation.average_precision import Matches, match
+from idse.evaluation.filtering import resized
 from idse.evaluation.judge import output_distance
 from idse.files import write_atomically
 from idse.vision.heads import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from idse.evaluation.judge import Judge, Observation
@@ -94,6 +95,15 @@ class Verdicts:
         return {f"{prefix}{name}": value for name, value in packed.items()}
 
     @classmethod
+    def joined(cls, parts: Sequence[Verdicts]) -> Verdicts:
+        """Return the verdicts on several rows of pictures as those on one."""
+        return cls(
+            found=[found for part in parts for found in part.found],
+            top1=np.concatenate([part.top1 for part in parts]),
+            distance=np.concatenate([part.distance for part in parts]),
+        )
+
+    @classmethod
     def from_arrays(cls, arrays: Arrays, prefix: str) -> Verdicts:
         """Undo :meth:`arrays`."""
         mine = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
@@ -150,9 +160,9 @@ class Measurement:
     Attributes
     ----------
     psnr_y
-        float64 ``(n,)``, dB.
+        float64 ``(n,)``, dB; empty where only judges were asked.
     ms_ssim
-        float64 ``(n,)``; NaN where it was not measured.
+        float64 ``(n,)``; NaN where it was not measured; empty as ``psnr_y``.
     judges
         What each judge says, by its name.
     """
@@ -182,11 +192,40 @@ class Measurement:
             },
         )
 
+    def parts(self, judged: Mapping[str, Path], eye: Path) -> Iterator[tuple[Measurement, Path]]:
+        """Take it apart into what each judge says, and what was measured for the eye."""
+        nothing = np.zeros(0)
+        for name, verdicts in self.judges.items():
+            part = Measurement(psnr_y=nothing, ms_ssim=nothing, judges={name: verdicts})
+            yield part, judged[name]
+        if self.psnr_y.size:
+            yield replace(self, judges={}), eye
+
+    @classmethod
+    def merged(cls, parts: Sequence[Measurement]) -> Measurement:
+        """Return measurements of the same pictures by different judges, or by none, as one."""
+        (eye,) = (part for part in parts if part.psnr_y.size)
+        judges = {name: verdicts for part in parts for name, verdicts in part.judges.items()}
+        return cls(psnr_y=eye.psnr_y, ms_ssim=eye.ms_ssim, judges=judges)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measurement]) -> Measurement:
+        """Return measurements of several rows of pictures, by the same judges, as that of one."""
+        return cls(
+            psnr_y=np.concatenate([part.psnr_y for part in parts]),
+            ms_ssim=np.concatenate([part.ms_ssim for part in parts]),
+            judges={
+                name: Verdicts.joined([part.judges[name] for part in parts])
+                for name in parts[0].judges
+            },
+        )
+
 
 def measure(
     pairs: Iterable[tuple[Picture, Picture]],
     judges: Mapping[str, tuple[Judge, Reference]],
     *,
+    eye: bool = True,
     ms_ssim_every: int = 1,
 ) -> Measurement:
     """Measure decoded pictures.
@@ -194,9 +233,12 @@ def measure(
     Parameters
     ----------
     pairs
-        ``(source, decoded)``, in the order that the references were made in.
+        ``(source, decoded)``, in the order that the references were made in. A decoded picture of
+        another size is compared after bicubic scaling to the source's, and judged as it is.
     judges
         Judges with what they saw in the sources.
+    eye
+        Whether PSNR and MS-SSIM are measured.
     ms_ssim_every
         MS-SSIM is slow and changes little from frame to frame: measure every n-th picture.
 
@@ -209,22 +251,29 @@ def measure(
     similarity: list[float] = []
     seen: dict[str, list[Observation]] = {name: [] for name in judges}
     distance: dict[str, list[float]] = {name: [] for name in judges}
+    count = 0
     for index, (source, decoded) in enumerate(pairs):
-        depth = source.format.bit_depth
-        luma = source.planes[0], decoded.planes[0]
-        psnr.append(metrics.psnr(*luma, bit_depth=depth))
-        large = min(luma[0].shape) >= metrics.MS_SSIM_MIN_SIZE
-        wanted = large and index % ms_ssim_every == 0
-        similarity.append(metrics.ms_ssim(*luma, bit_depth=depth) if wanted else np.nan)
+        count += 1
+        form = source.format
+        same = (decoded.format.width, decoded.format.height) == (form.width, form.height)
+        shown = decoded if same else resized(decoded, form.width, form.height)
+        if eye:
+            luma = source.planes[0], shown.planes[0]
+            psnr.append(metrics.psnr(*luma, bit_depth=form.bit_depth))
+            wanted = index % ms_ssim_every == 0 and min(luma[0].shape) >= metrics.MS_SSIM_MIN_SIZE
+            found = metrics.ms_ssim(*luma, bit_depth=form.bit_depth) if wanted else np.nan
+            similarity.append(found)
         for name, (judge, reference) in judges.items():
             if index >= len(reference):
                 raise InputError(f"{index + 1} decoded pictures for {len(reference)} sources")
-            observation = judge.observe(decoded)
+            # Where rounding gives the network an input of another size, features do not compare.
+            fits = judge.input_size(decoded.format) == judge.input_size(form)
+            observation = judge.observe(decoded if fits else shown, boxes_in=form)
             seen[name].append(replace(observation, features=_NOTHING))
             distance[name].append(output_distance(reference.features(index), observation.features))
     lengths = {len(reference) for _, reference in judges.values()}
-    if lengths - {len(psnr)}:
-        raise InputError(f"{len(psnr)} decoded pictures for {sorted(lengths)} sources")
+    if lengths - {count}:
+        raise InputError(f"{count} decoded pictures for {sorted(lengths)} sources")
     return Measurement(
         psnr_y=np.array(psnr),
         ms_ssim=np.array(similarity),

@@ -80,17 +80,18 @@ def estimates_json(results: Mapping[str, Mapping[str, Estimate]]) -> dict[str, A
     }
 
 
-def _without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a value of JSON with null for NaN and infinity, which JSON has not."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_results(stem: Path, *, data: Mapping[str, Any], markdown: str) -> None:
     """Write ``stem``.json and ``stem``.md; NaN and infinity, which JSON has not, become null."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_without_nan(dict(data)), indent=1, allow_nan=False)
+    text = json.dumps(without_nan(dict(data)), indent=1, allow_nan=False)
     write_atomically(stem.with_suffix(".json"), f"{text}\n".encode())
     write_atomically(stem.with_suffix(".md"), markdown.encode())

@@ -1,0 +1,138 @@
+"""An evaluation from its plan to its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from idse.errors import InputError
+from idse.evaluation.best import Choice, choose
+from idse.evaluation.results import Result, Sample, compare, joined_points
+from idse.evaluation.runner import Runner, Work
+from idse.evaluation.sources import Clip, Images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from idse.evaluation.comparison import RatePoint
+    from idse.evaluation.configuration import Best, Configuration
+    from idse.evaluation.panel import Panel
+    from idse.evaluation.sources import Source
+
+DEFAULT_RATES = (23.0, 27.0, 31.0, 35.0, 39.0, 43.0, 47.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared, and on what.
+
+    Attributes
+    ----------
+    sources
+        Each is a sample of its own; several clips, or several sets of images, are shown together
+        as well.
+    configurations
+        At least two with ``best``, under different names.
+    best
+        One more, which is chosen for every source on what is not reported of it.
+    anchor
+        The name of the one that the others are compared with.
+    rates
+        CRFs, at least six.
+    resamples
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        Names repeat, or there is no such anchor.
+    """
+
+    sources: tuple[Source, ...]
+    configurations: tuple[Configuration, ...]
+    anchor: str
+    best: Best | None = None
+    rates: tuple[float, ...] = DEFAULT_RATES
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        names = [item.name for item in self.configurations]
+        if self.best is not None:
+            names.append(self.best.name)
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise InputError(f"configuration {double[0]!r} is there twice: name them differently")
+        if len(names) < 2:
+            raise InputError(f"{len(names)} configuration(s) cannot be compared: give two or more")
+        if self.anchor not in names:
+            raise InputError(f"anchor {self.anchor!r} is none of {', '.join(names)}")
+        if any(item.alone and item.name == self.anchor for item in self.configurations):
+            raise InputError(f"anchor {self.anchor!r} is to be compared alone: with what?")
+        if not self.sources:
+            raise InputError("nothing to encode: give images, folders of images, or clips")
+        titles = [source.name for source in self.sources]
+        if len(set(titles)) < len(titles):
+            raise InputError(f"sources {', '.join(titles)} share a name: evaluate them apart")
+
+    def chosen(self, choice: Choice | None) -> tuple[Configuration, ...]:
+        """Return all configurations; the best one comes first if it is the anchor, else last."""
+        if choice is None:
+            return self.configurations
+        if choice.configuration.name == self.anchor:
+            return (choice.configuration, *self.configurations)
+        return (*self.configurations, choice.configuration)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What came out.
+
+    Attributes
+    ----------
+    results
+        One a sample.
+    choices
+        What was chosen as the best, by sample.
+    """
+
+    results: list[Result]
+    choices: dict[str, Choice]
+
+
+def evaluate(plan: Plan, panel: Panel, runner: Runner) -> Evaluation:
+    """Encode, decode and judge everything, and compare.
+
+    Raises
+    ------
+    IdseError
+        Something cannot be encoded, decoded or judged. What was measured is kept for the next run.
+    """
+    choices = {}
+    if plan.best is not None:
+        for source in plan.sources:
+            found = choose(plan.best, source.complement(), plan.rates, panel, runner)
+            choices[source.name] = found
+    works = [
+        Work(
+            source=source,
+            configurations=plan.chosen(choices.get(source.name)),
+            rates=plan.rates,
+        )
+        for source in plan.sources
+    ]
+    measured = runner.run(panel, works)
+    samples = [Sample.of(source, panel) for source in plan.sources]
+    configurations = works[0].configurations
+
+    def against_anchor(sample: Sample, points: Mapping[str, Sequence[RatePoint]]) -> Result:
+        return compare(sample, points, configurations, anchor=plan.anchor, resamples=plan.resamples)
+
+    results = [
+        against_anchor(sample, points) for sample, points in zip(samples, measured, strict=True)
+    ]
+    for kind, name in ((Images, "all images"), (Clip, "all clips")):
+        which = [n for n, source in enumerate(plan.sources) if isinstance(source, kind)]
+        if len(which) > 1:
+            sample = Sample.joined(name, [samples[n] for n in which])
+            results.append(against_anchor(sample, joined_points([measured[n] for n in which])))
+    return Evaluation(results=results, choices=choices)

@@ -1,0 +1,111 @@
+"""Filters before a stock encode, and pictures brought to another size: what peers need."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+import av.filter
+import numpy as np
+
+from idse.errors import InputError
+from idse.picture import Picture, PictureFormat
+from idse.pipeline.frames import picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_BICUBIC = "BICUBIC"
+
+
+def frame_of(item: Picture) -> av.VideoFrame:
+    """Return a copy of a picture as a frame."""
+    form = item.format
+    frame = av.VideoFrame(form.width, form.height, form.pix_fmt)
+    for plane, samples in zip(frame.planes, item.planes, strict=True):
+        rows, columns = samples.shape
+        target = np.frombuffer(memoryview(plane), np.uint8).reshape(rows, -1)
+        data = np.ascontiguousarray(samples).view(np.uint8).reshape(rows, -1)
+        target[:, : data.shape[1]] = data[:, : columns * samples.itemsize]
+    return frame
+
+
+def _read_as(frame: av.VideoFrame, form: PictureFormat, index: int) -> Picture:
+    """Return a frame as a picture that is read as ``form`` says, whatever the frame's tags."""
+    planes = picture(frame, index).planes
+    same = PictureFormat(
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=form.pix_fmt,
+        matrix=form.matrix,
+        full_range=form.full_range,
+        transfer=form.transfer,
+        rotation=form.rotation,
+    )
+    return Picture(planes=planes, format=same, index=index)
+
+
+def resized(item: Picture, width: int, height: int) -> Picture:
+    """Return a picture at another size, bicubic (libswscale)."""
+    frame = frame_of(item).reformat(width=width, height=height, interpolation=_BICUBIC, threads=1)
+    return _read_as(frame, item.format, item.index)
+
+
+def filter_pictures(pictures: Iterable[Picture], chain: str) -> Iterator[Picture]:
+    """Run an FFmpeg filter over every picture by itself.
+
+    Parameters
+    ----------
+    pictures
+        Of any sizes.
+    chain
+        As for ``ffmpeg -vf``: ``"scale=w=320:h=-2:flags=bicubic"``.
+
+    Raises
+    ------
+    InputError
+        FFmpeg does not take the filter, or it gives out no picture.
+    """
+    for item in pictures:
+        form = item.format
+        try:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(
+                width=form.width,
+                height=form.height,
+                format=av.VideoFormat(form.pix_fmt, form.width, form.height),
+                time_base=Fraction(1, 25),
+            )
+            sink = graph.add("buffersink")
+            graph.link_nodes(source, *_nodes(graph, chain), sink).configure()
+            frame = frame_of(item)
+            frame.pts = 0
+            graph.push(frame)
+            graph.push(None)
+            filtered = graph.pull()
+        except (av.FFmpegError, ValueError, TypeError) as error:
+            raise InputError(f"filter {chain!r} cannot be run: {error}") from error
+        assert isinstance(filtered, av.VideoFrame)
+        yield _read_as(filtered.reformat(format=form.pix_fmt), form, item.index)
+
+
+def _nodes(graph: av.filter.Graph, chain: str) -> list[av.filter.context.FilterContext]:
+    nodes = []
+    for part in _split(chain):
+        name, _, arguments = part.partition("=")
+        nodes.append(graph.add(name.strip(), arguments or None))
+    return nodes
+
+
+def _split(chain: str) -> list[str]:
+    """Split a chain at its commas, but not at those in quotes."""
+    parts, quoted = [""], False
+    for letter in chain:
+        if letter == "'":
+            quoted = not quoted
+        if letter == "," and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

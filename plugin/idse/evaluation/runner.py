@@ -1,0 +1,221 @@
+"""Runs an evaluation: encodes and judges side by side, in any number of processes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Self
+
+from idse.errors import InputError
+from idse.evaluation import coding
+from idse.evaluation.comparison import RatePoint
+from idse.evaluation.decoding import decode_clip, decode_stills
+from idse.evaluation.fingerprint import file_digest
+from idse.evaluation.sources import Clip, Images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from idse.evaluation.coding import Usage
+    from idse.evaluation.configuration import Configuration
+    from idse.evaluation.panel import Panel
+    from idse.evaluation.sources import Source
+    from idse.pipeline.loading import SteeringOptions
+
+# What judging a picture costs beside encoding one, roughly: for the progress that is shown.
+_JUDGED = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Point(RatePoint):
+    """One configuration at one rate.
+
+    Attributes
+    ----------
+    rate
+        The CRF.
+    usage
+        What the encode took; None for images.
+    report
+        What `idse transcode` told; empty for images.
+    """
+
+    rate: float
+    usage: Usage | None
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A source, and what is to be done with it."""
+
+    source: Source
+    configurations: tuple[Configuration, ...]
+    rates: tuple[float, ...]
+
+    def rates_of(self, configuration: Configuration) -> tuple[float, ...]:
+        """Return the rates of a configuration."""
+        return configuration.rates or self.rates
+
+
+Points = dict[str, list[Point]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: ``done`` of ``total`` (about as many pictures), and what was done last."""
+
+    done: int
+    total: int
+    what: str
+
+
+def _start_worker() -> None:
+    # Ctrl-C ends a worker and the program it runs; the one that tells of it is the parent.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # One message per picture of an odd size and encode would be thousands.
+    logging.getLogger("idse").setLevel(logging.ERROR)
+
+
+def measure_point(panel: Panel, source: Source, configuration: Configuration, rate: float) -> Point:
+    """Encode, decode and judge."""
+    if isinstance(source, Images):
+        filtered = replace(source, filter=configuration.filter)
+        encoded = coding.encode_images(panel.cache, filtered, configuration, rate)
+        forms = [item.format for item in filtered.pictures()]
+        measurement = panel.measure(
+            source, file_digest(encoded.path), lambda: decode_stills(encoded.streams(), forms)
+        )
+    else:
+        encoded = coding.encode_clip(panel.cache, source, configuration, rate)
+        measurement = panel.measure(
+            source,
+            file_digest(encoded.path),
+            lambda: decode_clip(encoded.path, source, source.format()),
+        )
+    return Point(
+        size=encoded.size,
+        measurement=measurement,
+        rate=rate,
+        usage=encoded.usage,
+        report=encoded.report,
+    )
+
+
+class Runner:
+    """Processes that encode and judge. Use it as a context manager.
+
+    Parameters
+    ----------
+    jobs
+        Processes; each takes about one core and 1 GB.
+    progress
+        Called after every piece of work.
+    """
+
+    def __init__(self, jobs: int, *, progress: Callable[[Progress], None] | None = None) -> None:
+        if jobs < 1:
+            raise InputError(f"jobs {jobs} must be at least 1")
+        # torch does not survive a fork.
+        self._pool = ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=_start_worker
+        )
+        self._progress = progress
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, panel: Panel, works: Sequence[Work]) -> list[Points]:
+        """Do all work; return the points of every source by configuration, in order of rate.
+
+        Raises
+        ------
+        IdseError
+            The first thing that went wrong. What was done before is kept for the next run.
+        """
+        total = sum(map(_cost, works))
+        done = 0
+        running: dict[Future[Any], tuple[int, str]] = {}
+        for task in self._preparations(panel, works):
+            running[task] = 0, "sources"
+        self._finish(running, done, total)
+        results: list[list[tuple[str, Future[Point]]]] = []
+        running = {}
+        for work in works:
+            row = []
+            for configuration in work.configurations:
+                for rate in work.rates_of(configuration):
+                    task = self._pool.submit(measure_point, panel, work.source, configuration, rate)
+                    what = f"{work.source.name}, {configuration.name}, CRF {rate:g}"
+                    running[task] = _cost(work, configuration), what
+                    row.append((configuration.name, task))
+            results.append(row)
+        self._finish(running, done, total)
+        return [_collected(row) for row in results]
+
+    def _preparations(self, panel: Panel, works: Sequence[Work]) -> list[Future[Any]]:
+        """Begin what several encodes or judgements share."""
+        tasks: dict[str, Future[Any]] = {}
+        submit = self._pool.submit
+        for work in works:
+            source = work.source
+            for model in panel.models:
+                key = f"judge {model} {source}"
+                tasks.setdefault(key, submit(panel.judge_source, model, source))
+            for item in work.configurations:
+                if isinstance(source, Clip):
+                    key = f"filter {item.filter} {source.path}"
+                    if key not in tasks and item.filter:
+                        tasks[key] = submit(coding.prepare_clip, panel.cache, source, item.filter)
+                elif item.steering is not None:
+                    filtered = replace(source, filter=item.filter)
+                    key = _weights_key(item.steering, filtered)
+                    if key not in tasks:
+                        tasks[key] = submit(
+                            coding.prepare_images, panel.cache, filtered, item.steering
+                        )
+        return list(tasks.values())
+
+    def _finish(self, running: dict[Future[Any], tuple[int, str]], done: int, total: int) -> None:
+        """Wait until all work is done, and tell of each piece."""
+        left = set(running)
+        while left:
+            ended, left = wait(left, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for task in ended:
+                task.result()
+                cost, what = running[task]
+                done += cost
+                if self._progress is not None:
+                    self._progress(Progress(done=done, total=total, what=what))
+
+
+def _weights_key(steering: SteeringOptions, source: Images) -> str:
+    return f"weights {list(steering.models)} {steering.n_s} {steering.seed} {source}"
+
+
+def _cost(work: Work, configuration: Configuration | None = None) -> int:
+    if configuration is None:
+        return sum(_cost(work, item) * len(work.rates_of(item)) for item in work.configurations)
+    source = work.source
+    if isinstance(source, Images):
+        return len(source.paths) * (1 + _JUDGED)
+    return source.last + _JUDGED * len(range(source.first, source.last, source.step))
+
+
+def _collected(row: Sequence[tuple[str, Future[Point]]]) -> Points:
+    points: Points = {}
+    for name, task in row:
+        points.setdefault(name, []).append(task.result())
+    return points

@@ -1,0 +1,142 @@
+"""A set of still pictures as intra frames, each a stream of its own, steered as one segment.
+
+Bits are balanced over the whole set, as over a segment of video: easy pictures give theirs to hard
+ones. What a new way of allocating makes of a set belongs into :func:`set_offsets`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.allocation import Allocator, estimate_bits
+from idse.codecs.x264 import Encoder
+from idse.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.picture import Picture
+    from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.options import EncodeOptions
+
+FloatMap = npt.NDArray[np.float32]
+
+# One picture, one thread: nothing to run side by side, and the same stream on every machine.
+_STILL = {"keyint": "1", "threads": "1"}
+
+
+def weights(pictures: Sequence[Picture], steering: SteeringOptions) -> list[FloatMap]:
+    """Return the importance of every picture, float32 ``(mb_rows, mb_cols)`` per luma sample.
+
+    Raises
+    ------
+    InputError
+        The steering reads maps from a file, which a set of pictures has none of.
+    ModelError
+        A network cannot be loaded, or fails on a picture.
+    """
+    if steering.maps is not None:
+        raise InputError(f"still pictures are analysed, not read from maps: {steering.maps}")
+    from idse.importance import Analyser, load_networks
+
+    analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
+    return [analyser.analyse(item).weight() for item in pictures]
+
+
+def set_offsets(
+    pictures: Sequence[Picture],
+    importance: Sequence[FloatMap],
+    steering: SteeringOptions,
+    *,
+    crf: float,
+) -> list[FloatMap]:
+    """Return QP offsets of every picture, normalised over all of them together.
+
+    Parameters
+    ----------
+    pictures, importance
+        The set, and what :func:`weights` found in it.
+    steering
+        How.
+    crf
+        Of the encode.
+    """
+    whole = Allocator(steering.policy, pictures[0].format.mb_shape, crf=crf)
+    parts = [whole.for_shape(item.format.mb_shape) for item in pictures]
+    for part, weight in zip(parts, importance, strict=True):
+        part.observe(weight)
+    logs = [part.normalise(weight) for part, weight in zip(parts, importance, strict=True)]
+    for part, log_weight, item in zip(parts, logs, pictures, strict=True):
+        part.account(log_weight, estimate_bits(item, None, qp=crf))
+    return [part.offsets(log_weight) for part, log_weight in zip(parts, logs, strict=True)]
+
+
+def encode_stills(
+    pictures: Sequence[Picture],
+    encode: EncodeOptions,
+    *,
+    crf: float,
+    offsets: Sequence[FloatMap] | None = None,
+    matrices: Mapping[str, str] | None = None,
+) -> list[bytes]:
+    """Encode every picture as one IDR frame.
+
+    Parameters
+    ----------
+    pictures
+        Of any sizes and of the formats that x264 takes.
+    encode
+        What x264 is asked for beside ``crf``.
+    crf
+        Constant quality.
+    offsets
+        QP offsets of every picture, or None for stock x264.
+    matrices
+        What :func:`set_matrices` returned, or None for flat ones.
+
+    Returns
+    -------
+    One Annex B stream a picture, with its own parameter sets.
+
+    Raises
+    ------
+    InputError
+        The options ask for another rate control than constant quality.
+    CodecError
+        x264 failed.
+    """
+    if encode.two_pass or not {"crf", "bitrate", "qp"}.isdisjoint(encode.options):
+        raise InputError("still pictures are encoded by CRF alone: leave out crf, bitrate and qp")
+    fields = [None] * len(pictures) if offsets is None else offsets
+    return [
+        _encode(item, encode, crf, field, matrices)
+        for item, field in zip(pictures, fields, strict=True)
+    ]
+
+
+def _encode(
+    item: Picture,
+    encode: EncodeOptions,
+    crf: float,
+    field: FloatMap | None,
+    matrices: Mapping[str, str] | None,
+) -> bytes:
+    with Encoder(
+        width=item.format.width,
+        height=item.format.height,
+        pix_fmt=item.format.pix_fmt,
+        fps=Fraction(25),
+        preset=encode.preset,
+        tune=encode.tune,
+        profile=encode.profile,
+        options={**encode.options, **_STILL, "crf": f"{crf:g}"},
+        matrices=matrices,
+        steer=field is not None,
+        global_headers=False,
+    ) as encoder:
+        packets = [*encoder.encode(item.planes, pts=0, offsets=field), *encoder.flush()]
+    return b"".join(packet.data for packet in packets)
