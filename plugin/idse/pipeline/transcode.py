@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
-from idse.pipeline.options import EncodeOptions, Progress
+from idse.pipeline.driver import Driver
+from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
 from idse.pipeline.sink import Sink
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from idse.codecs.x264 import X264Library
     from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.options import Progress
     from idse.pipeline.steering import FloatMap, Maps
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
@@ -131,14 +133,10 @@ class _Transcode:
         self._form = output_format(target, container)
         self._overwrite = overwrite
         self._warnings = Warnings(strict=strict)
-        self._progress = progress
+        self._driver = Driver(progress)
         self._library: X264Library = load_library()
         self._steering: Steering | None = None
         self._scaler: Scaler | None = None
-        self._frames = 0
-        self._bytes = 0
-        self._encode_seconds = 0.0
-        self._analysis_seconds = 0.0
 
     def run(self) -> Report:
         begin = time.perf_counter()
@@ -170,7 +168,7 @@ class _Transcode:
             self._pass(source, None, maps, {"pass": "1", "stats": stats}, "pass 1")
             if maps is not None:
                 recorded.rewind()
-            self._frames = self._bytes = 0
+            self._driver.reset()
             self._pass(self._open_source(), sink, maps, {"pass": "2", "stats": stats}, "pass 2")
         else:
             self._pass(source, sink, maps, {}, "encode")
@@ -210,53 +208,13 @@ class _Transcode:
                     work = steered
                 writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
                 del head, first, items, rest
-                self._drive(work, encoder, writer, source, phase)
+                self._driver.run(work, encoder, writer, source, phase)
         finally:
             for stage in stages:
                 stage.stop()
             joined = [stage.join() for stage in stages]
             if all(joined):
                 source.close()
-
-    def _drive(
-        self,
-        work: Iterable[Work],
-        encoder: Encoder,
-        writer: Writer,
-        source: Source,
-        phase: str,
-    ) -> None:
-        start: float | None = None
-        duration = source.duration
-        for item, offsets in work:
-            if not isinstance(item, DecodedFrame):
-                writer.copy(item)
-                continue
-            begin = time.perf_counter()
-            packets = encoder.encode(
-                item.picture.planes, pts=writer.timeline.push(item.time), offsets=offsets
-            )
-            self._encode_seconds += time.perf_counter() - begin
-            self._bytes += writer.write(packets)
-            self._frames += 1
-            end = float((item.time.pts + item.time.duration) * source.time_base)
-            if start is None:
-                start = float(item.time.pts * source.time_base)
-            del item
-            if self._progress is not None:
-                self._progress(
-                    Progress(
-                        frames=self._frames,
-                        position=end - start,
-                        duration=duration,
-                        bytes=self._bytes,
-                        phase=phase,
-                    )
-                )
-        begin = time.perf_counter()
-        for packet in encoder.flush():
-            self._bytes += writer.write([packet])
-        self._encode_seconds += time.perf_counter() - begin
 
     def _open_scaler(self, first: DecodedFrame) -> None:
         """Choose the coded size, once for all passes."""
@@ -329,13 +287,13 @@ class _Transcode:
     def _report(self, size: int, seconds: float) -> Report:
         steering = self._steering
         return Report(
-            frames=self._frames,
+            frames=self._driver.frames,
             frames_analysed=steering.frames_analysed if steering else 0,
-            frames_unsteered=steering.frames_unsteered if steering else self._frames,
+            frames_unsteered=steering.frames_unsteered if steering else self._driver.frames,
             bytes=size,
             seconds=round(seconds, 3),
             analysis_seconds=round(steering.seconds if steering else 0.0, 3),
-            encode_seconds=round(self._encode_seconds, 3),
+            encode_seconds=round(self._driver.seconds, 3),
             peak_rss_bytes=peak_rss_bytes(),
             x264_build=self._library.build,
             model=self._steer.name if self._steer else None,

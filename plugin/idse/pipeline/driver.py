@@ -1,0 +1,111 @@
+"""Feeds an encoder, and counts what goes in and comes out."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from idse.pipeline.options import Progress
+from idse.pipeline.source import DecodedFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from idse.codecs.x264 import Encoder, Packet
+    from idse.picture import Picture
+    from idse.pipeline.source import Item, Source
+    from idse.pipeline.writer import Writer
+
+
+class Watch(Protocol):
+    """Looks at an encode while it runs."""
+
+    def source(self, picture: Picture, pts: int, seconds: float) -> None:
+        """See a picture that is about to be encoded."""
+
+    def packets(self, packets: Iterable[Packet]) -> None:
+        """See packets that came out, in decoding order."""
+
+    def flush(self) -> None:
+        """See that there are no more."""
+
+
+class Driver:
+    """Drives the encodes of a run.
+
+    Parameters
+    ----------
+    progress
+        Called after every frame.
+
+    Attributes
+    ----------
+    frames, bytes
+        Of video, handed in and come out since the last `reset`.
+    seconds
+        Wall time inside libx264, over all encodes.
+    """
+
+    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+        self._progress = progress
+        self.frames = 0
+        self.bytes = 0
+        self.seconds = 0.0
+
+    def reset(self) -> None:
+        """Count the next encode from the beginning."""
+        self.frames = self.bytes = 0
+
+    def run(
+        self,
+        work: Iterable[tuple[Item, npt.NDArray[np.float32] | None]],
+        encoder: Encoder,
+        writer: Writer,
+        source: Source,
+        phase: str,
+        watch: Watch | None = None,
+    ) -> None:
+        """Encode frames with their offsets, and copy everything else, to the end."""
+        start: float | None = None
+        duration = source.duration
+        for item, offsets in work:
+            if not isinstance(item, DecodedFrame):
+                writer.copy(item)
+                continue
+            pts = writer.timeline.push(item.time)
+            shown = float(item.time.pts * source.time_base)
+            if watch is not None:
+                watch.source(item.picture, pts, shown)
+            begin = time.perf_counter()
+            packets = encoder.encode(item.picture.planes, pts=pts, offsets=offsets)
+            self.seconds += time.perf_counter() - begin
+            self._take(packets, writer, watch)
+            self.frames += 1
+            end = float((item.time.pts + item.time.duration) * source.time_base)
+            if start is None:
+                start = shown
+            del item
+            if self._progress is not None:
+                self._progress(
+                    Progress(
+                        frames=self.frames,
+                        position=end - start,
+                        duration=duration,
+                        bytes=self.bytes,
+                        phase=phase,
+                    )
+                )
+        begin = time.perf_counter()
+        for packet in encoder.flush():
+            self._take([packet], writer, watch)
+        self.seconds += time.perf_counter() - begin
+        if watch is not None:
+            watch.flush()
+
+    def _take(self, packets: list[Packet], writer: Writer, watch: Watch | None) -> None:
+        self.bytes += writer.write(packets)
+        if watch is not None:
+            watch.packets(packets)
