@@ -70,12 +70,15 @@ def run(args: argparse.Namespace) -> int:
     with Source(args.input, warnings=warnings, motion_vectors=True) as source:
         networks = load_networks(args.model or [DEFAULT_MODEL])
         analyser = Analyser(networks, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
+        spectrum = None
         for frame, found in _analyse(source, analyser, args.analyse_every, warnings):
             if not maps and args.overlay:
                 drawing = overlay(rgb(frame.frame), found.weight())
+            if found.frame_index == 0:
+                spectrum = analyser.spectrum(frame.picture)
             maps.append(found)
     metadata = analyser.metadata
-    write_maps(args.output, maps, metadata)
+    write_maps(args.output, maps, metadata, spectrum=spectrum)
     if drawing is not None:
         save_png(args.overlay, drawing)
     summary = {

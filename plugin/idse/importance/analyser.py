@@ -13,8 +13,10 @@ import torch
 from idse.errors import InputError, ModelError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.importance.energy import macroblock_energy
+from idse.importance.frequencies import spectrum
 from idse.importance.maps import ImportanceMap, MapMetadata
 from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
+from idse.importance.spectrum import Spectrum
 from idse.vision import load_model
 from idse.vision.threads import one_thread
 
@@ -113,6 +115,8 @@ class Analyser:
         self._settings = SketchSettings(n_s=n_s, seed=seed, dtype=DTYPES[dtype])
         self._weights = [_checked_weight(network.name, w) for network, w in networks]
         self._networks = [_cast(network, DTYPES[dtype]) for network, _ in networks]
+        # The last picture whose spectrum was asked for, and its gradients, for its analysis.
+        self._kept: tuple[Picture | None, list[Tensor]] = (None, [])
         # Frame index -> each network's ||J_s||_F^2, for the running mean.
         self._totals: dict[int, list[float]] = {}
 
@@ -142,6 +146,25 @@ class Analyser:
         energy = sum(e * s for e, s in zip(energies, scales, strict=True))
         return ImportanceMap.of(picture, np.asarray(energy, np.float32))
 
+    def spectrum(self, picture: Picture) -> Spectrum:
+        """Compute the mean importance per frequency; `analyse` of the same picture is then quick.
+
+        Raises
+        ------
+        ModelError
+            As `analyse`.
+        """
+        with one_thread():
+            gradients = self._gradients(picture)
+            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
+            scales = self._scales(picture, energies)
+            parts = [
+                spectrum(g * math.sqrt(scale), picture.format, network.geometry(picture.format))
+                for network, g, scale in zip(self._networks, gradients, scales, strict=True)
+            ]
+        self._kept = (picture, gradients)
+        return Spectrum.total(parts)
+
     def sketch(self, picture: Picture) -> SketchedJacobian:
         """Compute J_s with respect to every sample: ``n_s`` rows per network.
 
@@ -164,6 +187,9 @@ class Analyser:
         return SketchedJacobian(y=y, cb=cb, cr=cr, format=picture.format)
 
     def _gradients(self, picture: Picture) -> list[Tensor]:
+        (seen, gradients), self._kept = self._kept, (None, [])
+        if seen is picture:
+            return gradients
         return [
             sketch_gradients(network, picture, self._settings, stream=k)
             for k, network in enumerate(self._networks)

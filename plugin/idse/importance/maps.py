@@ -7,13 +7,14 @@ File format ``idse-map``, version 1: a safetensors file with the string metadata
 - ``energy``: float32 ``(frames, 3, mb_rows, mb_cols)``, see `ImportanceMap`;
 - ``frame_index``: int64 ``(frames,)``, strictly increasing from 0 or more;
 - ``pts``: int64 ``(frames,)``, time-base units, ``-2**63`` where the frame has none;
-- ``luma_crc32``: int64 ``(frames,)``, the source's identity, 0 to ``2**32 - 1``.
+- ``luma_crc32``: int64 ``(frames,)``, the source's identity, 0 to ``2**32 - 1``;
+- where the first frame was analysed, float64 ``spectrum_...``, see `Spectrum.tensors`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ import safetensors.numpy
 
 from idse.errors import InputError, MapError
 from idse.files import write_atomically
+from idse.importance.spectrum import Spectrum
 from idse.picture import MACROBLOCK, PictureFormat, macroblocks
 
 if TYPE_CHECKING:
@@ -166,6 +168,13 @@ class MapMetadata:
 class MapSet:
     """Maps of one video, in increasing order of their frames.
 
+    Attributes
+    ----------
+    maps, metadata
+        The maps, and how they were made.
+    spectrum
+        Importance per frequency in the first frame; None where it is not known.
+
     Raises
     ------
     MapError
@@ -174,6 +183,7 @@ class MapSet:
 
     maps: tuple[ImportanceMap, ...]
     metadata: MapMetadata
+    spectrum: Spectrum | None = None
 
     def __post_init__(self) -> None:
         if not self.maps:
@@ -236,7 +246,11 @@ class MapSet:
 
 
 def write_maps(
-    path: str | os.PathLike[str], maps: Sequence[ImportanceMap], metadata: MapMetadata
+    path: str | os.PathLike[str],
+    maps: Sequence[ImportanceMap],
+    metadata: MapMetadata,
+    *,
+    spectrum: Spectrum | None = None,
 ) -> None:
     """Write maps of one video; the file appears whole or not at all.
 
@@ -255,6 +269,8 @@ def write_maps(
         "pts": np.array([_NO_PTS if m.pts is None else m.pts for m in checked.maps], np.int64),
         "luma_crc32": np.array([item.luma_crc32 for item in checked.maps], np.int64),
     }
+    if spectrum is not None:
+        tensors |= spectrum.tensors()
     described = {
         "format": FORMAT,
         "version": VERSION,
@@ -292,12 +308,14 @@ def read_maps(path: str | os.PathLike[str]) -> MapSet:
             described = file.metadata() or {}
             _check_version(path, described)
             tensors = {name: file.get_tensor(name) for name in _DTYPES}
+            others = set(file.keys()) - set(_DTYPES)
+            spectrum = Spectrum.from_tensors({name: file.get_tensor(name) for name in others})
     except OSError as error:
         raise MapError(f"cannot read maps from {path}: {error}") from error
     except (safetensors.SafetensorError, TypeError, KeyError) as error:
         raise MapError(f"{path} is no map file, or is damaged: {error}") from error
     try:
-        return _assemble(described, tensors)
+        return replace(_assemble(described, tensors), spectrum=spectrum)
     except InputError as error:
         raise MapError(f"{path}: {error}") from error
 

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from idse.allocation.matrices import MAX_SLOPE, check_slope
 from idse.errors import InputError
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision import DEFAULT_MODEL
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """Add the options that are x264's own."""
-    group = parser.add_argument_group("encoding, as in x264; steering changes none of it")
+    group = parser.add_argument_group(
+        "encoding, as in x264; steering changes none of it but cqm, see --matrices"
+    )
     group.add_argument("--preset", default="medium", help="ultrafast to placebo (medium)")
     group.add_argument(
         "--tune",
@@ -70,6 +73,14 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
     group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
+    group.add_argument(
+        "--matrices",
+        metavar="auto|flat|SLOPE",
+        help="coarser steps for high frequencies, which networks hardly see: auto as the network "
+        "that steers sees the first picture, where the video is of the High profile anyway; or "
+        f"SLOPE octaves per unit of frequency, 0 (flat) to {MAX_SLOPE:g}, also unsteered (auto; "
+        "flat with --floor-crf and --protect)",
+    )
     group.add_argument("--max-offset", type=float, metavar="QP", help="largest offset (8)")
     group.add_argument(
         "--floor-crf", type=float, metavar="CRF", help="quality that no region falls below"
@@ -152,6 +163,7 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         tune=tune,
         profile=args.profile,
         options=options,
+        matrices=_matrices(args.matrices or "auto"),
         two_pass=args.two_pass,
         max_resolution=MaxResolution.parse(args.max_resolution) if args.max_resolution else None,
     )
@@ -201,6 +213,22 @@ def _kilobits(text: str) -> int:
     if kilobits < 1:
         raise InputError(f"rate {text!r} is below 1 kbit/s: did you mean {text}k?")
     return kilobits
+
+
+def _matrices(text: str) -> float | None:
+    """Read the slope of the matrices; None stands for "auto"."""
+    named = {"auto": None, "flat": 0.0}
+    if text in named:
+        return named[text]
+    try:
+        slope = float(text)
+    except ValueError:
+        raise InputError(
+            f"matrices {text!r} are not auto, flat or a slope: give a number from 0 to "
+            f"{MAX_SLOPE:g}, or the x264 option cqm or cqmfile by --x264-params"
+        ) from None
+    check_slope(slope)
+    return slope
 
 
 def _x264_params(text: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from idse.allocation import OffsetPolicy
     from idse.importance.still import StillPolicy
     from idse.pipeline.report import Warnings
-    from idse.pipeline.steering import Maps, Network
+    from idse.pipeline.steering import Network, Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class SteeringOptions:
         """What the report calls the maps' origin."""
         return " ".join(self.models) if self.maps is None else f"maps {self.maps}"
 
-    def open_maps(self, warnings: Warnings) -> Maps:
+    def open_maps(self, warnings: Warnings) -> Origin:
         """Read the map file, or begin to load the networks.
 
         Raises

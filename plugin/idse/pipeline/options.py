@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from idse.allocation.matrices import check_slope
 from idse.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class EncodeOptions:
         x264's names.
     options
         Further x264 options by name, in order; they win over what the source's tags ask for.
+    matrices
+        Slope of the quantisation matrices, see `idse.allocation.matrices`; 0 is flat. None leaves
+        them to the network that the encode is steered by; without one they are flat.
     two_pass
         Encode twice, the second time by the first one's statistics; needs ``bitrate`` in options.
     max_resolution
@@ -33,10 +37,13 @@ class EncodeOptions:
     tune: str | None = None
     profile: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    matrices: float | None = None
     two_pass: bool = False
     max_resolution: MaxResolution | None = None
 
     def __post_init__(self) -> None:
+        if self.matrices is not None:
+            check_slope(self.matrices)
         if self.two_pass and "bitrate" not in self.options:
             raise InputError("two passes need a bitrate to aim for: give --bitrate")
         if self.two_pass and not {"pass", "stats"}.isdisjoint(self.options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from array import array
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
     from idse.allocation import Allocator
     from idse.importance.maps import ImportanceMap, MapSet
+    from idse.importance.spectrum import Spectrum
     from idse.importance.still import StillPolicy
     from idse.picture import Picture
     from idse.pipeline.report import Warnings
     from idse.pipeline.schedule import Schedule
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FloatMap = npt.NDArray[np.float32]
@@ -67,11 +71,21 @@ class Maps(Protocol):
         """Let go of what is behind the maps."""
 
 
+class Origin(Maps, Protocol):
+    """Where maps come from in the first place."""
+
+    def spectrum(self, picture: Picture) -> Spectrum | None:
+        """Return the importance per frequency of the first frame; None where it is not known."""
+
+
 class Network(Protocol):
     """What makes an importance map from a picture (``idse.importance.Analyser``)."""
 
     def analyse(self, picture: Picture) -> ImportanceMap:
         """Return the map of a picture."""
+
+    def spectrum(self, picture: Picture) -> Spectrum:
+        """Return the importance per frequency of a picture."""
 
 
 class Loading(Protocol):
@@ -120,6 +134,15 @@ class NetworkMaps:
         self._schedule.done(seconds)
         return found
 
+    def spectrum(self, picture: Picture) -> Spectrum | None:
+        """See :class:`Origin`. A network that fails here is told of when the frame is analysed."""
+        network = self._analyser()
+        try:
+            return network.spectrum(picture)
+        except Exception as error:  # noqa: BLE001 - a user's network may raise anything
+            logger.info("no matrices: the network failed on the first frame: %s", describe(error))
+            return None
+
     def close(self) -> None:
         """Wait for a load that is under way: ending the process inside an import may crash it."""
         self._analyser.close()
@@ -144,6 +167,10 @@ class FileMaps:
         self._maps.check_frame(picture)
         found = self._maps.get(picture.index)
         return None if found is None else found.weight()
+
+    def spectrum(self, picture: Picture) -> Spectrum | None:  # noqa: ARG002 - the file's is of it
+        """See :class:`Origin`."""
+        return self._maps.spectrum
 
     def close(self) -> None:
         """Nothing is open."""

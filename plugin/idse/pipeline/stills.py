@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from idse.allocation import Allocator, estimate_bits
+from idse.allocation.matrices import matrix_options
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from idse.importance.spectrum import Spectrum
     from idse.picture import Picture
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import EncodeOptions
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 FloatMap = npt.NDArray[np.float32]
 
 # One picture, one thread: nothing to run side by side, and the same stream on every machine.
+_SPECTRUM_PICTURES = 8
 _STILL = {"keyint": "1", "threads": "1"}
 
 
@@ -45,6 +48,37 @@ def weights(pictures: Sequence[Picture], steering: SteeringOptions) -> list[Floa
 
     analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
     return [analyser.analyse(item).weight() for item in pictures]
+
+
+def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum:
+    """Return the importance per frequency of a set: of a few of its pictures, for it hardly varies.
+
+    Raises
+    ------
+    ModelError
+        A network cannot be loaded, or fails on a picture.
+    """
+    from idse.importance import Analyser, load_networks
+    from idse.importance.spectrum import Spectrum
+
+    analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
+    chosen = pictures[:: -(-len(pictures) // _SPECTRUM_PICTURES)]
+    return Spectrum.total([analyser.spectrum(item) for item in chosen])
+
+
+def set_matrices(
+    encode: EncodeOptions, found: Spectrum | None = None, steering: SteeringOptions | None = None
+) -> dict[str, str]:
+    """Return the quantisation matrices of a set, one for all, as x264 options.
+
+    Parameters
+    ----------
+    encode
+        What is asked for.
+    found, steering
+        What :func:`spectrum` returned, and how the set is steered; None for stock x264.
+    """
+    return matrix_options(encode.matrices, found, steering.policy if steering else None)
 
 
 def set_offsets(

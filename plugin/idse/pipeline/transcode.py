@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from idse.allocation.matrices import matrix_options
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from idse.codecs.x264 import X264Library
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import Progress
-    from idse.pipeline.steering import FloatMap, Maps
+    from idse.pipeline.steering import FloatMap, Maps, Origin
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
 # The second is the larger one: it keeps the encoder busy while a network looks at a frame.
@@ -137,6 +138,8 @@ class _Transcode:
         self._library: X264Library = load_library()
         self._steering: Steering | None = None
         self._scaler: Scaler | None = None
+        self._origin: Origin | None = None
+        self._matrices: dict[str, str] | None = None
 
     def run(self) -> Report:
         begin = time.perf_counter()
@@ -157,7 +160,9 @@ class _Transcode:
         return self._report(size, time.perf_counter() - begin)
 
     def _passes(self, stack: ExitStack, source: Source, sink: Sink) -> int:
-        maps = self._steer.open_maps(self._warnings) if self._steer else None
+        maps: Maps | None = None
+        if self._steer is not None:
+            maps = self._origin = self._steer.open_maps(self._warnings)
         if maps is not None:
             stack.callback(maps.close)
         if self._encode.two_pass:
@@ -252,10 +257,17 @@ class _Transcode:
             tune=self._encode.tune,
             profile=self._encode.profile,
             options={**options, **self._encode.options, **extra},
+            matrices=self._choose_matrices(frame),
             steer=self._steer is not None,
             global_headers=self._form.global_headers,
             library=self._library,
         )
+        if self._encode.matrices and not encoder.parameters.matrices:
+            self._warnings.add(
+                "matrices",
+                f"matrices of slope {self._encode.matrices:g} are left out: the stream is "
+                "lossless, or of a profile below High, which has none",
+            )
         coded = encoder.coded_width, encoder.coded_height
         if coded != (form.width, form.height):
             self._warnings.add(
@@ -264,6 +276,17 @@ class _Transcode:
                 f"{coded[0]}x{coded[1]}, edges repeated",
             )
         return encoder, timeline
+
+    def _choose_matrices(self, first: DecodedFrame) -> dict[str, str]:
+        """Choose the quantisation matrices, once for all passes."""
+        if self._matrices is None:
+            spectrum = None
+            if self._origin is not None and self._encode.matrices is None:
+                shown = first if self._scaler is None else self._scaler.frame(first)
+                spectrum = self._origin.spectrum(shown.picture)
+            policy = self._steer.policy if self._steer is not None else None
+            self._matrices = matrix_options(self._encode.matrices, spectrum, policy)
+        return self._matrices
 
     def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:
         from idse.allocation import Allocator

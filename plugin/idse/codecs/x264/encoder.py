@@ -73,6 +73,10 @@ class Encoder:
         and close the first encoder before opening the second; ``slow-firstpass`` keeps a first pass
         from using fast settings); ``vbv-maxrate`` and ``vbv-bufsize`` constrain any of them;
         ``tff`` or ``bff`` codes interlaced.
+    matrices
+        Quantisation matrices as x264's options ``cqm...``. They are left out where ``options``
+        choose some, and where they would change what plays the stream: it must be of a High profile
+        anyway. ``parameters.matrices`` tells whether they are in use.
     steer
         QP offsets are going to be given: settings in which x264 would drop them silently are set
         right where that changes nothing else, and refused where it would (see ``steering``).
@@ -118,6 +122,7 @@ class Encoder:
         tune: str | None = None,
         profile: str | None = None,
         options: Mapping[str, str] | None = None,
+        matrices: Mapping[str, str] | None = None,
         steer: bool = False,
         global_headers: bool = True,
         library: X264Library | None = None,
@@ -133,6 +138,7 @@ class Encoder:
             tune=tune,
             profile=profile,
             options=dict(options or {}),
+            matrices=dict(matrices or {}),
             repeat_headers=not global_headers,
         )
         self.global_headers = global_headers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,7 @@ class Settings:
     profile: str | None
     options: Mapping[str, str]
     repeat_headers: bool
+    matrices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,8 @@ class Parameters:
         0 (off: QP offsets are dropped), 1, 2 or 3.
     vbv_maxrate, vbv_bufsize
         kbit/s and kbit; 0 without a buffer constraint.
+    matrices
+        Whether quantisation matrices other than the flat ones are in use.
     lookahead
         Frames that rate control looks ahead.
     threads
@@ -135,6 +138,7 @@ class Parameters:
     subme: int
     trellis: int
     psy: bool
+    matrices: bool
     threads: int
     sliced_threads: bool
     sync_lookahead: int
@@ -218,6 +222,9 @@ def build_params(library: X264Library, settings: Settings) -> Params:
         library.functions.x264_param_apply_fastfirstpass(struct)
     if settings.profile is not None:
         _apply_profile(library, params, settings)
+    if _has_place_for_matrices(struct):
+        for name, value in settings.matrices.items():
+            params.parse(name, value)
     struct.i_width, struct.i_height = _coded_size(struct, settings, picture.subsampling)
     struct.i_fps_num, struct.i_fps_den = _ratio("fps", settings.fps)
     struct.i_timebase_num, struct.i_timebase_den = _ratio("time_base", settings.time_base)
@@ -255,6 +262,7 @@ def effective(struct: _raw.Param, summary: str) -> Parameters:
         subme=analyse.i_subpel_refine,
         trellis=analyse.i_trellis,
         psy=bool(analyse.b_psy),
+        matrices=bool(struct.i_cqm_preset or struct.psz_cqm_file),
         threads=struct.i_threads,
         sliced_threads=bool(struct.b_sliced_threads),
         sync_lookahead=struct.i_sync_lookahead,
@@ -300,16 +308,31 @@ def _ratio(what: str, value: Fraction) -> tuple[int, int]:
     return ratio.numerator, ratio.denominator
 
 
+def _is_lossless(struct: _raw.Param) -> bool:
+    rc = struct.rc
+    return (rc.i_rc_method == _raw.RC_CQP and rc.i_qp_constant <= 0) or (
+        rc.i_rc_method == _raw.RC_CRF and int(rc.f_rf_constant + 6 * (struct.i_bitdepth - 8)) <= 0
+    )
+
+
+def _has_place_for_matrices(struct: _raw.Param) -> bool:
+    """Return whether matrices can be added and leave everything else about the stream alone.
+
+    A stream of the Baseline or Main profile would become one of the High profile, which what plays
+    it may not know; one without loss has no quantiser; and what the user chose stays.
+    """
+    high = struct.analyse.b_transform_8x8 or struct.i_bitdepth > 8 or struct.i_csp != _raw.CSP_I420
+    chosen = struct.i_cqm_preset or struct.psz_cqm_file
+    return bool(high) and not chosen and not _is_lossless(struct)
+
+
 def _apply_profile(library: X264Library, params: Params, settings: Settings) -> None:
     """Restrict ``params`` to a profile, after the checks that x264 would report on stderr only."""
     profile = str(settings.profile)
     check_choice("profile", profile, _raw.PROFILES, [profile])
-    rank, struct, rc = _raw.PROFILES.index(profile), params.struct, params.struct.rc
-    lossless = (rc.i_rc_method == _raw.RC_CQP and rc.i_qp_constant <= 0) or (
-        rc.i_rc_method == _raw.RC_CRF and int(rc.f_rf_constant + 6 * (struct.i_bitdepth - 8)) <= 0
-    )
+    rank, struct = _raw.PROFILES.index(profile), params.struct
     needed = "baseline", "any profile"
-    if lossless:
+    if _is_lossless(struct):
         needed = "high444", "lossless coding"
     elif struct.i_csp == _raw.CSP_I444:
         needed = "high444", f"pixel format {settings.pix_fmt}"
