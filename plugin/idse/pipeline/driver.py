@@ -65,6 +65,7 @@ class Driver:
         encoder: Encoder,
         writer: Writer,
         source: Source,
+        *,
         phase: str,
         watch: Watch | None = None,
     ) -> None:

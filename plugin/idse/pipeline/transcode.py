@@ -213,7 +213,7 @@ class _Transcode:
                     work = steered
                 writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
                 del head, first, items, rest
-                self._driver.run(work, encoder, writer, source, phase)
+                self._driver.run(work, encoder, writer, source, phase=phase)
         finally:
             for stage in stages:
                 stage.stop()
