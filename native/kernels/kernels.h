@@ -45,4 +45,11 @@ EXPORT void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int widt
                                    int sample_bytes, int block_width, int block_height, int rows,
                                    int cols, uint32_t *energy);
 
+/* Hands `values` (planes*rows*cols) of a picture's macroblocks, times `share` (rows*cols), back to the
+ * places in the previous picture that their content comes from: `out` (planes*rows*cols) is
+ * overwritten by the sums, each value being split between the four macroblocks that it overlaps.
+ * `vectors`: rows*cols*2 (dx, dy) in luma samples. What comes from outside counts for the edge. */
+EXPORT void idse_kernels_flow_back(const float *values, int planes, const float *vectors,
+                                   const float *share, int rows, int cols, float *out);
+
 #endif

@@ -1,6 +1,7 @@
 /* Runs every kernel at its borders under the sanitizers, on buffers of exactly the promised size. */
 #include "kernels.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,33 @@ static void test_energy(void)
     CHECK(energy[0] == 1023u * 1023u * 64 && energy[1] == energy[0]);
 }
 
+static void test_flow_back(int rows, int cols)
+{
+    const int count = rows * cols;
+    float *values = allocate(sizeof(float) * 2 * (size_t)count);
+    float *vectors = allocate(sizeof(float) * 2 * (size_t)count);
+    float *share = allocate(sizeof(float) * (size_t)count);
+    float *out = allocate(sizeof(float) * 2 * (size_t)count);
+    const float wild[] = {0, -16, 5, 1e9f, -1e9f, NAN, INFINITY, -INFINITY};
+    double sent = 0, arrived = 0;
+    for (int i = 0; i < count; i++) {
+        values[i] = 1;
+        values[count + i] = (float)noise();
+        share[i] = (float)noise() / 256;
+        vectors[2 * i] = wild[noise() % 8];
+        vectors[2 * i + 1] = wild[noise() % 8];
+        sent += values[count + i] * share[i];
+    }
+    idse_kernels_flow_back(values, 2, vectors, share, rows, cols, out);
+    for (int i = 0; i < count; i++)
+        arrived += out[count + i];
+    CHECK(fabs(sent - arrived) <= 1e-4 * sent);
+    free(values);
+    free(vectors);
+    free(share);
+    free(out);
+}
+
 int main(void)
 {
     CHECK(idse_kernels_abi() > 0);
@@ -158,5 +186,8 @@ int main(void)
     test_motion(6, 8, -7, 3);
     test_motion(8, 8, 12, -10);
     test_energy();
+    test_flow_back(1, 1);
+    test_flow_back(1, 7);
+    test_flow_back(9, 5);
     return 0;
 }

@@ -21,7 +21,7 @@ from idse.picture import MACROBLOCK
 if TYPE_CHECKING:
     from idse.picture import Picture, Plane
 
-_ABI = 2
+_ABI = 3
 _FULL_PAD = 64
 _HALF_PAD = 32
 # x264 holds picture sides in 16 bits of macroblock arithmetic; vectors here are int16 as well.
@@ -44,6 +44,8 @@ def _library() -> ctypes.CDLL:
         "motion_refine": [_pointer, _pointer, _int, _int, _pointer, _pointer, _pointer],
         # plane, stride, width, height, sample_bytes, block_width, block_height, rows, cols, energy
         "ac_energy": [_pointer, ctypes.c_ssize_t, *[_int] * 7, _pointer],
+        # values, planes, vectors, share, rows, cols, out
+        "flow_back": [_pointer, _int, _pointer, _pointer, _int, _int, _pointer],
     }
     for name, arguments in signatures.items():
         function = getattr(library, f"idse_kernels_{name}")
@@ -235,3 +237,55 @@ def ac_energy(picture: Picture) -> npt.NDArray[np.uint32]:
             energy.ctypes.data,
         )
     return energy
+
+
+def flow_back(
+    values: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32],
+    share: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Hand what the macroblocks of a picture hold back to where their content comes from.
+
+    Parameters
+    ----------
+    values
+        float32 ``(n, rows, cols)``: n quantities of every macroblock.
+    vectors
+        float32 ``(rows, cols, 2)``: (dx, dy) in luma samples to the content's place in the previous
+        picture.
+    share
+        float32 ``(rows, cols)``: the part of its values that a macroblock hands back.
+
+    Returns
+    -------
+    float32 ``(n, rows, cols)``: sums for the previous picture's macroblocks. Where content comes
+    from between macroblocks, each gets the part that overlaps; from outside, the edge gets it.
+
+    Raises
+    ------
+    InputError
+        Shapes or types do not fit.
+    """
+    rows, cols = share.shape if share.ndim == 2 else (0, 0)
+    expected = {
+        "values": (values, (len(values), rows, cols)),
+        "vectors": (vectors, (rows, cols, 2)),
+        "share": (share, (rows, cols)),
+    }
+    for name, (array, shape) in expected.items():
+        if array.dtype != np.float32 or array.shape != shape or not array.size:
+            raise InputError(
+                f"{name} is {array.dtype} {array.shape}, expected float32 of {shape}, not empty"
+            )
+    values, vectors, share = (np.ascontiguousarray(a) for a in (values, vectors, share))
+    out = np.empty_like(values)
+    _library().idse_kernels_flow_back(
+        values.ctypes.data,
+        len(values),
+        vectors.ctypes.data,
+        share.ctypes.data,
+        rows,
+        cols,
+        out.ctypes.data,
+    )
+    return out

@@ -86,3 +86,34 @@ def test_refuses_arrays_that_do_not_fit():
         kernels.motion_search(small, small, temporal=np.zeros((2, 2, 2), np.float32))
     with pytest.raises(InputError, match=r"hint vectors are int16 \(2, 3, 1, 2\)"):
         kernels.motion_search(small, small, hints=np.zeros((2, 3, 1, 2), np.int16))
+
+
+def test_flow_back_splits_values_between_the_macroblocks_that_they_overlap():
+    values = np.zeros((2, 4, 5), np.float32)
+    values[0, 1, 2], values[1, 1, 2] = 8.0, 1.0
+    vectors = np.zeros((4, 5, 2), np.float32)
+    vectors[1, 2] = (-12, 24)  # three quarters of a macroblock to the left, one and a half down
+    share = np.full((4, 5), 0.5, np.float32)
+    out = kernels.flow_back(values, vectors, share)
+    assert out[0, 2, 1] == out[0, 3, 1] == 8 * 0.5 * 0.5 * 0.75
+    assert out[0, 2, 2] == out[0, 3, 2] == 8 * 0.5 * 0.5 * 0.25
+    assert np.array_equal(out[0], 8 * out[1])
+    assert out.sum(dtype=np.float64) == 4.5  # nothing is lost
+
+
+def test_flow_back_keeps_inside_what_comes_from_outside():
+    values = np.ones((1, 3, 3), np.float32)
+    vectors = np.full((3, 3, 2), -1e9, np.float32)
+    out = kernels.flow_back(values, vectors, values[0])
+    assert out[0, 0, 0] == 9
+    assert out.sum() == 9
+
+
+def test_flow_back_refuses_arrays_that_do_not_fit():
+    values, vectors = np.ones((1, 3, 3), np.float32), np.zeros((3, 3, 2), np.float32)
+    with pytest.raises(InputError, match=r"vectors is float32 \(3, 2, 2\), expected .*\(3, 3, 2\)"):
+        kernels.flow_back(values, vectors[:, 1:], values[0])
+    with pytest.raises(InputError, match=r"values is float64 \(1, 3, 3\)"):
+        kernels.flow_back(values.astype(float), vectors, values[0])
+    with pytest.raises(InputError, match="share is float32"):
+        kernels.flow_back(values, vectors, values[0, 0])
