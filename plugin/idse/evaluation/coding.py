@@ -27,7 +27,7 @@ from idse.evaluation.fingerprint import (
 )
 from idse.evaluation.sources import Clip, Images
 from idse.files import write_atomically
-from idse.pipeline.stills import encode_stills, set_offsets, weights
+from idse.pipeline import stills
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,22 +135,22 @@ def _key(source: Images | Clip, configuration: Configuration, rate: float) -> st
 # Images --------------------------------------------------------------------------------------
 
 
-def _weights_path(cache: Path, source: Images, steering: SteeringOptions) -> Path:
-    code = code_digest(("vision", "importance", "_native"))
+def _analysis_path(cache: Path, source: Images, steering: SteeringOptions) -> Path:
+    code = code_digest(("vision", "importance", "_native", "pipeline/stills.py"))
     networks = map(model_digest, steering.models)
-    asked = f"{steering.n_s} {steering.seed}"
-    return cache / "weights" / f"{digest(source.key, asked, code, *networks)}.npz"
+    key = digest(source.key, stills.analysis_key(steering), code, *networks)
+    return cache / "analyses" / f"{key}.npz"
 
 
 def prepare_images(cache: Path, source: Images, steering: SteeringOptions) -> None:
-    """Compute the importance of a set of images, unless that was done before."""
-    path = _weights_path(cache, source, steering)
+    """Analyse a set of images, unless that was done before."""
+    path = _analysis_path(cache, source, steering)
     if path.exists():
         return
-    found = weights(source.pictures(), steering)
+    found = stills.analyse(source.pictures(), steering)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as file:
-        np.savez(file, *found)
+        np.savez(file, **found)  # type: ignore[arg-type]  # no array is named allow_pickle
         file.seek(0)
         write_atomically(path, file.read())
 
@@ -172,12 +172,17 @@ def encode_images(
     stem = cache / "encodes" / _key(source, configuration, rate)
     path, facts = stem.with_suffix(".h264"), stem.with_suffix(".json")
     if not facts.exists():
-        pictures, steering, offsets = source.pictures(), configuration.steering, None
+        steering, analysis = configuration.steering, None
         if steering is not None:
-            with np.load(_weights_path(cache, source, steering)) as file:
-                importance = [file[name] for name in file.files]
-            offsets = set_offsets(pictures, importance, steering, crf=rate)
-        streams = encode_stills(pictures, configuration.encode, crf=rate, offsets=offsets)
+            with np.load(_analysis_path(cache, source, steering)) as file:
+                analysis = {name: file[name] for name in file.files}
+        streams = stills.encode_set(
+            source.pictures(),
+            configuration.encode,
+            crf=rate,
+            steering=steering,
+            analysis=analysis,
+        )
         stem.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, b"".join(streams))
         told = {"lengths": list(map(len, streams)), "size": list(map(slice_bytes, streams))}
