@@ -268,9 +268,9 @@ def flow_back(
     """
     rows, cols = share.shape if share.ndim == 2 else (0, 0)
     expected = {
+        "share": (share, (rows, cols)),
         "values": (values, (len(values), rows, cols)),
         "vectors": (vectors, (rows, cols, 2)),
-        "share": (share, (rows, cols)),
     }
     for name, (array, shape) in expected.items():
         if array.dtype != np.float32 or array.shape != shape or not array.size:
