@@ -15,6 +15,7 @@ from idse.evaluation.comparison import RatePoint
 from idse.evaluation.decoding import decode_clip, decode_stills
 from idse.evaluation.fingerprint import file_digest
 from idse.evaluation.sources import Clip, Images
+from idse.pipeline import stills
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -202,7 +203,7 @@ class Runner:
 
 
 def _weights_key(steering: SteeringOptions, source: Images) -> str:
-    return f"weights {list(steering.models)} {steering.n_s} {steering.seed} {source}"
+    return f"weights {list(steering.models)} {stills.analysis_key(steering)} {source}"
 
 
 def _cost(work: Work, configuration: Configuration | None = None) -> int:

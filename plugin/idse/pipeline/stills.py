@@ -1,13 +1,14 @@
 """A set of still pictures as intra frames, each a stream of its own, steered as one segment.
 
 Bits are balanced over the whole set, as over a segment of video: easy pictures give theirs to hard
-ones. What a new way of allocating makes of a set belongs into :func:`set_offsets`.
+ones. A new way of allocating belongs in here: what is slow and the same at every rate into
+:func:`analyse`, the rest into :func:`encode_set`.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,11 @@ from idse.allocation import Allocator, estimate_bits
 from idse.allocation.matrices import matrix_options
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
+from idse.importance.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from idse.importance.spectrum import Spectrum
     from idse.picture import Picture
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import EncodeOptions
@@ -30,6 +31,69 @@ FloatMap = npt.NDArray[np.float32]
 # One picture, one thread: nothing to run side by side, and the same stream on every machine.
 _SPECTRUM_PICTURES = 8
 _STILL = {"keyint": "1", "threads": "1"}
+
+
+def analysis_key(steering: SteeringOptions) -> str:
+    """Return what :func:`analyse` depends on beside pictures, networks and code."""
+    return f"{steering.n_s} {steering.seed}"
+
+
+def analyse(pictures: Sequence[Picture], steering: SteeringOptions) -> dict[str, npt.NDArray[Any]]:
+    """Find out what steering a set needs to know and what is the same at every rate.
+
+    Returns
+    -------
+    Arrays by name, so that they can be kept: ``weight/N`` is what :func:`weights` says of picture
+    N, and the others are a `Spectrum`'s.
+
+    Raises
+    ------
+    InputError, ModelError
+        As :func:`weights`.
+    """
+    found: dict[str, npt.NDArray[Any]] = {
+        f"weight/{index}": weight for index, weight in enumerate(weights(pictures, steering))
+    }
+    return found | spectrum(pictures, steering).tensors()
+
+
+def encode_set(
+    pictures: Sequence[Picture],
+    encode: EncodeOptions,
+    *,
+    crf: float,
+    steering: SteeringOptions | None = None,
+    analysis: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> list[bytes]:
+    """Encode a set at one rate, steered or stock.
+
+    Parameters
+    ----------
+    pictures
+        Of any sizes and of the formats that x264 takes.
+    encode, crf
+        What x264 is asked for.
+    steering
+        How; None is stock x264.
+    analysis
+        What :func:`analyse` found for this steering; None is found out now.
+
+    Returns
+    -------
+    One Annex B stream a picture, with its own parameter sets.
+
+    Raises
+    ------
+    InputError, ModelError, CodecError
+        As :func:`analyse` and :func:`encode_stills`.
+    """
+    if steering is None:
+        return encode_stills(pictures, encode, crf=crf, matrices=set_matrices(encode))
+    known = analyse(pictures, steering) if analysis is None else analysis
+    importance = [known[f"weight/{index}"] for index in range(len(pictures))]
+    offsets = set_offsets(pictures, importance, steering, crf=crf)
+    matrices = set_matrices(encode, Spectrum.from_tensors(known), steering)
+    return encode_stills(pictures, encode, crf=crf, offsets=offsets, matrices=matrices)
 
 
 def weights(pictures: Sequence[Picture], steering: SteeringOptions) -> list[FloatMap]:
@@ -59,7 +123,6 @@ def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum
         A network cannot be loaded, or fails on a picture.
     """
     from idse.importance import Analyser, load_networks
-    from idse.importance.spectrum import Spectrum
 
     analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
     chosen = pictures[:: -(-len(pictures) // _SPECTRUM_PICTURES)]
