@@ -19,6 +19,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from idse.codecs.x264 import Encoder
 from idse.pipeline.frames import picture, picture_format, resized
@@ -28,10 +30,8 @@ from idse.pipeline.source import Source, can_read_again
 from idse.vision.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
     from av.video.frame import VideoFrame
 
     from idse.codecs.x264 import X264Library
@@ -39,16 +39,29 @@ if TYPE_CHECKING:
     from idse.pipeline.options import EncodeOptions
     from idse.vision import FeatureExtractor
 
+FloatArray = npt.NDArray[np.float64]
+
 SAMPLES = 6
 # Decoded at most on the way from a keyframe to a sample.
 _LONGEST_WALK = 300
 _SCALES = tuple(Fraction(n, 12) for n in (10, 9, 8, 7, 6, 5, 4, 3))
-# A smaller size is given so much more quality, in CRF, to reach the outputs of the full one.
-_STEPS = (0.0, -3.0, -6.0)
+# CRFs to measure at, around the one asked for; at equal outputs a smaller size needs a lower one.
+_FULL_STEPS, _SMALL_STEPS = (-4.0, 0.0, 4.0), (-6.0, -2.0, 2.0)
+_MIDDLE = slice(1, 3)  # of the small ones: their mean is at the CRF asked for
+# Distances of single frames are held above this share of the mean: an empty scene has none.
+_LEAST_DISTANCE = 1e-3
+# Outputs may be this much further off (natural logarithm) and still count as equal to the full
+# size's: what six frames cannot resolve.
+_EQUAL = 0.1
+# Log-distance falls by more than this for every unit of log-rate, or it was noise.
+_SLOPE = -0.2
 # Sizes are tried from large to small until so many in a row are worse than the best one.
 _PATIENCE = 2
 # Less gain than this is not worth a smaller picture: it is about what six frames can resolve.
-_LEAST_GAIN = 0.05
+_LEAST_GAIN = 0.1
+# Pictures that later ones copy are coded about so much finer than the CRF says (x264's macroblock
+# tree), and keyframes alone are not: they are tried at what the pictures of a video are coded at.
+_TREE = -4.0
 
 
 @dataclass(frozen=True)
@@ -125,26 +138,30 @@ class _Trial:
         pictures = [picture(frame, n) for n, frame in enumerate(frames)]
         self._true = [[self._see(net, shown) for shown in pictures] for net, _ in networks]
 
-    def _see(self, network: FeatureExtractor, shown: Picture) -> npt.NDArray[np.float64]:
+    def _see(self, network: FeatureExtractor, shown: Picture) -> FloatArray:
         import torch
 
         with one_thread(), torch.inference_mode():
             features = network.features(network.from_picture(shown))[0]
-        return features.double().cpu().numpy()
+        seen: FloatArray = features.double().cpu().numpy()
+        return seen
 
-    def run(self, size: tuple[int, int], crf: float) -> tuple[int, list[float]]:
-        """Return bytes, and the squared output distance to every network, over all samples."""
-        total, distances = 0, [0.0] * len(self._networks)
+    def run(self, size: tuple[int, int], crf: float) -> tuple[float, FloatArray]:
+        """Return the mean log-bytes of the samples, and float64 ``(networks, samples)`` distances.
+
+        Distances are the squared ones of the networks' outputs.
+        """
         form = replace(self.form, width=size[0], height=size[1])
+        total = 0
+        distances = np.zeros((len(self._networks), len(self._frames)))
         for n, frame in enumerate(self._frames):
             shown = picture(frame, n) if form == self.form else resized(frame, form, n)[1]
-            data = self._code(shown, crf)
+            data = self._code(shown, max(crf, 1.0))  # 0 is lossless
             total += len(data)
             decoded = _decode(data, form, n)
             for k, (network, _) in enumerate(self._networks):
-                change = self._see(network, decoded) - self._true[k][n]
-                distances[k] += float((change**2).sum())
-        return total, distances
+                distances[k, n] = ((self._see(network, decoded) - self._true[k][n]) ** 2).sum()
+        return math.log(total), distances
 
     def _code(self, shown: Picture, crf: float) -> bytes:
         form, encode = shown.format, self._encode
@@ -200,26 +217,29 @@ def choose_size(
     """
     trial = _Trial(frames, networks, encode, library)
     full = trial.form.width, trial.form.height
-    size_at_full, distance_at_full = trial.run(full, crf)
     of = f"by {len(frames)} frame{'s' if len(frames) > 1 else ''} at CRF {crf:g}"
-    if not all(value > 0 for value in distance_at_full):
+    if encode.options.get("keyint") != "1":
+        crf += _TREE
+    measured = [trial.run(full, crf + step) for step in _FULL_STEPS]
+    scale = np.mean([d for _, d in measured], axis=(0, 2))
+    if not (scale > 0).all():
         return Choice(full, f"{of}, nothing changes the network's outputs that could be compared")
-    weights = [weight / sum(w for _, w in networks) for _, weight in networks]
+    weights = np.array([weight for _, weight in networks]) / sum(w for _, w in networks)
 
-    def measure(size: tuple[int, int], step: float) -> tuple[float, float]:
-        """Logarithms of bytes and of output distance, relative to the full size."""
-        total, distances = trial.run(size, max(crf + step, 1.0))  # 0 is lossless
-        ratios = zip(distances, distance_at_full, weights, strict=True)
-        distance = sum(d / d0 * weight for d, d0, weight in ratios)
-        return math.log(total / size_at_full), math.log(max(distance, 1e-9))
+    def point(measured: tuple[float, FloatArray]) -> tuple[float, float]:
+        """Log-bytes and log-distance; logarithms, so that no single frame decides."""
+        size, distances = measured
+        relative = np.maximum(distances / scale[:, None], _LEAST_DISTANCE)
+        return size, float(weights @ np.log(relative).mean(axis=1))
 
-    best, gain, worse = full, 0.0, 0
-    same = (0.0, 0.0)  # of the best: bytes and distance at the same CRF
+    base = np.array([point(item) for item in measured])
+    best, gain, worse, same = full, 0.0, 0, np.zeros(2)
     for size in _candidates(trial.form):
-        points = _equalising(size, measure)
-        found = _bytes_at_equal(points)
+        points = np.array([point(trial.run(size, crf + step)) for step in _SMALL_STEPS])
+        found = rate_change(base, points)
         if found is not None and found < gain:
-            best, gain, worse, same = size, found, 0, points[0]
+            best, gain, worse = size, found, 0
+            same = points[_MIDDLE].mean(axis=0) - base[1]
         else:
             worse += 1
             if worse == _PATIENCE:
@@ -242,27 +262,24 @@ def _candidates(form: PictureFormat) -> Iterator[tuple[int, int]]:
             yield size
 
 
-def _equalising(
-    size: tuple[int, int], measure: Callable[[tuple[int, int], float], tuple[float, float]]
-) -> list[tuple[float, float]]:
-    """Measure a size with more and more quality until its outputs equal the full size's."""
-    points: list[tuple[float, float]] = []
-    for step in _STEPS:
-        points.append(measure(size, step))
-        if points[-1][1] <= 0:
-            break
-    return points
+def rate_change(full: FloatArray, small: FloatArray) -> float | None:
+    """Return the change of log-rate at equal log-distance, from one curve to another.
 
+    Both curves are taken for lines of one slope, which all their points share: single points are
+    too noisy to interpolate between.
 
-def _bytes_at_equal(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return log-bytes at distance 0 (equal), or None where that is not reached.
+    Parameters
+    ----------
+    full, small
+        float64 ``(n, 2)``: log-rate and log-distance; in the middle of ``full`` what is asked for.
 
-    The last of several points is the only one that may lie below.
+    Returns
+    -------
+    None where distance does not fall with rate, or where ``small`` never comes down to it.
     """
-    size, distance = points[-1]
-    if distance > 0:
+    deviations = np.concatenate([curve - curve.mean(axis=0) for curve in (full, small)])
+    slope = float(deviations[:, 0] @ deviations[:, 1] / (deviations[:, 0] @ deviations[:, 0]))
+    if slope > _SLOPE or small[:, 1].min() > full[len(full) // 2, 1] + _EQUAL:
         return None
-    if len(points) == 1:
-        return size
-    before, above = points[-2]
-    return before + (size - before) * above / (above - distance)
+    change = small.mean(axis=0) - full.mean(axis=0)
+    return float(change[0] - change[1] / slope)
