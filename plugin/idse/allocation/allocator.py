@@ -221,6 +221,15 @@ class Allocator:
         offsets[self._protected] = np.minimum(offsets[self._protected], 0)
         return np.ascontiguousarray(offsets, np.float32)
 
+    def limit(self, offsets: FloatMap) -> FloatMap:
+        """Return offsets ``(..., rows, cols)`` within the floor and as rectangles are protected."""
+        held = offsets
+        if self._policy.floor_crf is not None and self._crf is not None:
+            held = np.minimum(held, np.float32(max(0.0, self._policy.floor_crf - self._crf)))
+        if self._protected.any():
+            held = np.where(self._protected, np.minimum(held, 0), held)
+        return np.asarray(held, np.float32)
+
     def _base(self, log_weight: FloatMap) -> FloatMap:
         self._check(log_weight, "map of log-weights")
         return np.float32(-_QP_PER_LOG2 * self._policy.strength) * log_weight.astype(np.float32)

@@ -97,6 +97,29 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
         "replaces it, which takes its noise out of the video",
     )
+    _add_rehearsals(parser)
+
+
+def _add_rehearsals(parser: argparse.ArgumentParser) -> None:
+    """Add the options that encode more often than once."""
+    group = parser.add_argument_group("trial encodes, each of which reads IN once more")
+    group.add_argument(
+        "--measure",
+        action="store_true",
+        help="correct the maps by what a first encode truly loses",
+    )
+    group.add_argument(
+        "--guard",
+        action="store_true",
+        help="compare with stock at equal bytes, and leave out steering in segments of 10 seconds "
+        "where it is worse (three encodes)",
+    )
+    group.add_argument(
+        "--effort",
+        default="normal",
+        choices=("normal", "oracle"),
+        help="oracle: search for the offsets in some 18 encodes and 5 rounds of gradients",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -199,6 +222,9 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
         models=tuple(models),
         maps=args.maps,
         still=StillPolicy() if args.static_background else None,
+        measure=args.measure,
+        guard=args.guard,
+        effort=args.effort,
         **given,
     )
 

@@ -39,6 +39,13 @@ class SteeringOptions:
         A map file in place of networks.
     still
         When a still background is held (:mod:`idse.importance.still`); None: never.
+    measure
+        Correct maps by what a first encode truly loses (:mod:`idse.pipeline.measured`).
+    guard
+        Leave out steering in segments where it is measured to be worse than stock
+        (:mod:`idse.pipeline.guard`).
+    effort
+        ``"normal"``, or ``"oracle"``: search for the offsets (:mod:`idse.pipeline.effort`).
     """
 
     policy: OffsetPolicy
@@ -48,6 +55,14 @@ class SteeringOptions:
     analyse_every: float = ANALYSE_EVERY
     maps: Path | None = None
     still: StillPolicy | None = None
+    measure: bool = False
+    guard: bool = False
+    effort: str = "normal"
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether there are encodes before the one that is kept."""
+        return self.measure or self.guard or self.effort != "normal"
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from idse.errors import InputError
 from idse.pipeline.containers import output_format
 from idse.pipeline.driver import Driver
 from idse.pipeline.options import EncodeOptions
+from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
 from idse.pipeline.sink import Sink
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from idse.codecs.x264 import X264Library
+    from idse.pipeline.driver import Watch
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import Progress
+    from idse.pipeline.rehearsal import Steer, Wrap
     from idse.pipeline.steering import FloatMap, Maps, Origin
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
@@ -127,6 +130,8 @@ class _Transcode:
             )
         if encode.max_resolution is not None:
             check_limit(encode.max_resolution, encode, steering)
+        if steering is not None:
+            check_rehearsal(steering, source)
         self._url = source
         self._target = target
         self._encode = encode
@@ -137,6 +142,7 @@ class _Transcode:
         self._driver = Driver(progress)
         self._library: X264Library = load_library()
         self._steering: Steering | None = None
+        self._lesson = Lesson(maps=None)
         self._scaler: Scaler | None = None
         self._origin: Origin | None = None
         self._matrices: dict[str, str] | None = None
@@ -144,7 +150,7 @@ class _Transcode:
     def run(self) -> Report:
         begin = time.perf_counter()
         with ExitStack() as stack:
-            first = self._open_source()
+            first = self.open_source()
             try:
                 sink = Sink(
                     self._target, self._form, overwrite=self._overwrite, warnings=self._warnings
@@ -165,24 +171,36 @@ class _Transcode:
             maps = self._origin = self._steer.open_maps(self._warnings)
         if maps is not None:
             stack.callback(maps.close)
+        if self._steer is not None and maps is not None and self._steer.rehearses:
+            self._lesson = rehearse(
+                self,
+                stack,
+                maps,
+                options=self._steer,
+                encode=self._encode.options,
+                warnings=self._warnings,
+            )
+            maps = self._lesson.maps
+            self._driver.reset()
         if self._encode.two_pass:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idse-")))
             stats = str(folder / "x264_2pass.log")
             if maps is not None:
                 maps = recorded = stack.enter_context(closing(RecordedMaps(maps)))
-            self._pass(source, None, maps, {"pass": "1", "stats": stats}, "pass 1")
+            self._kept(source, None, maps, {"pass": "1", "stats": stats}, "pass 1")
             if maps is not None:
                 recorded.rewind()
             self._driver.reset()
-            self._pass(self._open_source(), sink, maps, {"pass": "2", "stats": stats}, "pass 2")
+            self._kept(self.open_source(), sink, maps, {"pass": "2", "stats": stats}, "pass 2")
         else:
-            self._pass(source, sink, maps, {}, "encode")
+            self._kept(source, sink, maps, {}, "encode")
         return sink.commit()
 
-    def _open_source(self) -> Source:
+    def open_source(self) -> Source:
+        """Open the source, once more where it was open before."""
         return Source(self._url, warnings=self._warnings, motion_vectors=self._steer is not None)
 
-    def _pass(
+    def _kept(
         self,
         source: Source,
         sink: Sink | None,
@@ -190,36 +208,62 @@ class _Transcode:
         extra: Mapping[str, str],
         phase: str,
     ) -> None:
-        """Decode the source once and encode it; into ``sink``, or for statistics only."""
+        """Encode what is kept, as rehearsals have taught."""
+        self.one_pass(source, sink, maps, extra, phase=phase, wrap=self._lesson.wrap)
+
+    def one_pass(
+        self,
+        source: Source,
+        sink: Sink | None,
+        maps: Maps | None,
+        extra: Mapping[str, str],
+        *,
+        phase: str,
+        watch: Callable[[Encoder], Watch] | None = None,
+        wrap: Wrap | None = None,
+        steered: bool = True,
+    ) -> None:
+        """Decode the source once and encode it; into ``sink``, or to learn something."""
         decoded = Stage(source.items(), size=_item_size, budget=_DECODED_BUDGET, name="decode")
         stages: list[Stage[Item] | Stage[Work]] = [decoded]
         try:
             head, first, rest = _until_frame(decoded)
             self._open_scaler(first)
-            encoder, timeline = self._open_encoder(source, first, extra)
+            encoder, timeline = self.open_encoder(source, first, extra, steered=steered)
             with encoder:
                 items: Iterable[Item] = itertools.chain(head, [first], rest)
                 if self._scaler is not None:
                     items = self._scaler.run(items)
                 work: Iterable[Work]
-                if maps is None:
+                steer: Steer | None = None
+                if maps is not None:
+                    steer = self._open_steering(source, encoder, maps).run
+                if wrap is not None:
+                    steer = wrap(steer, source)
+                if steer is None:
                     work = ((item, None) for item in items)
                 else:
-                    steering = self._open_steering(source, encoder, maps)
-                    steered = Stage(
-                        steering.run(items), size=_work_size, budget=_STEERED_BUDGET, name="steer"
+                    work = ahead = Stage(
+                        steer(items), size=_work_size, budget=_STEERED_BUDGET, name="steer"
                     )
-                    stages.append(steered)
-                    work = steered
+                    stages.append(ahead)
                 writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
                 del head, first, items, rest
-                self._driver.run(work, encoder, writer, source, phase=phase)
+                watcher = None if watch is None else watch(encoder)
+                self._driver.run(work, encoder, writer, source, phase=phase, watch=watcher)
         finally:
             for stage in stages:
                 stage.stop()
             joined = [stage.join() for stage in stages]
             if all(joined):
                 source.close()
+
+    def frames(self, source: Source) -> Iterator[tuple[DecodedFrame, DecodedFrame]]:
+        """Decode the source: every frame as it is, and as it is coded."""
+        for item in source.items():
+            if isinstance(item, DecodedFrame):
+                self._open_scaler(item)
+                yield item, item if self._scaler is None else self._scaler.frame(item)
 
     def _open_scaler(self, first: DecodedFrame) -> None:
         """Choose the coded size, once for all passes."""
@@ -236,9 +280,15 @@ class _Transcode:
             warnings=self._warnings,
         )
 
-    def _open_encoder(
-        self, source: Source, frame: DecodedFrame, extra: Mapping[str, str]
+    def open_encoder(
+        self,
+        source: Source,
+        frame: DecodedFrame,
+        extra: Mapping[str, str],
+        *,
+        steered: bool = True,
     ) -> tuple[Encoder, Timeline]:
+        """Open an encoder of the source; unsteered without what steering alone would choose."""
         timeline = Timeline(
             time_base=source.time_base, rate=source.rate, constant=source.constant_rate
         )
@@ -257,7 +307,7 @@ class _Transcode:
             tune=self._encode.tune,
             profile=self._encode.profile,
             options={**options, **self._encode.options, **extra},
-            matrices=self._choose_matrices(frame),
+            matrices=self._choose_matrices(frame) if steered or self._encode.matrices else None,
             steer=self._steer is not None,
             global_headers=self._form.global_headers,
             library=self._library,
@@ -321,6 +371,8 @@ class _Transcode:
             x264_build=self._library.build,
             model=self._steer.name if self._steer else None,
             warnings=self._warnings.messages,
+            frames_measured=self._lesson.frames_measured,
+            segments=tuple(verdict.facts() for verdict in self._lesson.verdicts),
             scaled_to=self._scaler.size if self._scaler else None,
             scaled_because=self._scaler.why if self._scaler else None,
         )
