@@ -81,6 +81,11 @@ class ImportanceTrack:
         self._log_weight: FloatMap | None = None
         self._evidence: FloatMap | None = None
 
+    @property
+    def evidence(self) -> FloatMap | None:
+        """How many analyses are in the current map, float32 ``(rows, cols)``, at least 0."""
+        return self._evidence
+
     def advance(self, field: MotionField | None, fresh: FloatMap | None) -> FloatMap | None:
         """Return the next picture's map.
 

@@ -6,14 +6,16 @@ import logging
 import tempfile
 import time
 from array import array
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from idse.allocation import estimate_bits
 from idse.errors import IdseError
-from idse.importance.carry import ImportanceTrack
+from idse.importance.lookahead import Lookahead
 from idse.importance.motion import MotionEstimator
 from idse.pipeline.background import BackgroundFilter
 from idse.pipeline.source import DecodedFrame
@@ -218,7 +220,19 @@ class RecordedMaps:
         self._file.close()
 
 
-class Steering:
+@dataclass(slots=True, eq=False)
+class _Seen(Generic[T]):
+    """A frame that waits, what it is estimated to cost, and what came after it from elsewhere."""
+
+    frame: DecodedFrame
+    seconds: float
+    rate: FloatMap | None = None
+    steered: bool = True
+    left: bool = False
+    followers: list[T] = dataclass_field(default_factory=list)
+
+
+class Steering(Generic[T]):
     """The offsets of successive frames.
 
     Everything is done in the frames' order in one thread, so that which map a frame gets depends
@@ -236,6 +250,8 @@ class Steering:
         Of the frames' times, seconds.
     warnings
         Where it is told that steering failed on a frame.
+    lookahead
+        Frames that a frame waits for before it comes out; they say more of it than those before.
     still
         When a still background is held; None leaves every sample as it is.
 
@@ -255,6 +271,7 @@ class Steering:
         qp: float,
         time_base: Fraction,
         warnings: Warnings,
+        lookahead: int = 0,
         still: StillPolicy | None = None,
     ) -> None:
         self._maps = maps
@@ -263,9 +280,10 @@ class Steering:
         self._time_base = time_base
         self._warnings = warnings
         self._motion = MotionEstimator()
-        self._track = ImportanceTrack()
+        self._window: Lookahead[_Seen[T]] = Lookahead(lookahead)
         self._background = BackgroundFilter(still, warnings)
         self._shown: float | None = None
+        self._gone: float | None = None
         self._observed: float | None = None
         self.frames_analysed = 0
         self.frames_unsteered = 0
@@ -274,65 +292,99 @@ class Steering:
     def run(
         self, items: Iterable[DecodedFrame | T]
     ) -> Iterator[tuple[DecodedFrame | T, FloatMap | None]]:
-        """Pair every frame with its offsets, and everything else with None."""
-        for item in items:
-            if isinstance(item, DecodedFrame):
-                offsets = self.offsets(item)
-                yield self._background.take(item), offsets
-            else:
-                yield item, None
+        """Pair every frame with its offsets, and everything else with None, in order.
 
-    def offsets(self, frame: DecodedFrame) -> FloatMap | None:
-        """Return the offsets of the next frame, or None where nothing is known of it.
-
-        A failure in here costs steering and not the video: the frame and those up to the next map
-        go out unsteered.
+        Frames come out ``lookahead`` later than they went in.
 
         Raises
         ------
         IdseError
             A map does not fit, or (strict runs) the network or the steering failed.
         """
+        last: _Seen[T] | None = None
+        for item in items:
+            if isinstance(item, DecodedFrame):
+                last = self._arrive(item)
+                yield from self._leave(self._window.ready())
+            elif last is not None and not last.left:
+                last.followers.append(item)
+            else:
+                yield item, None
+        yield from self._leave(self._window.rest())
+
+    def _arrive(self, frame: DecodedFrame) -> _Seen[T]:
+        """Look at the next frame.
+
+        A failure in here costs steering and not the video: the frame and those up to the next map
+        go out unsteered.
+        """
         begin = time.perf_counter()
+        seen: _Seen[T] = _Seen(frame, float(frame.time.pts * self._time_base))
         try:
-            return self._offsets(frame)
+            self._look(seen)
         except IdseError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the frame needs no offsets
-            self.frames_unsteered += 1
-            self._track = ImportanceTrack()  # the content may have moved, or be another scene's
+            self._failed(frame, error)
             self._background.reset()
-            index = frame.picture.index
-            self._warnings.add(
-                "steering",
-                f"steering failed on frame {index} ({describe(error)}): such frames, and those up "
-                "to the next analysis, go out unsteered",
-            )
-            return None
+            self._window.forget()  # the content may have moved, or be another scene's
+            self._window.push(seen, None, None, seconds=seen.seconds)
         finally:
             self.seconds += time.perf_counter() - begin
+        return seen
 
-    def _offsets(self, frame: DecodedFrame) -> FloatMap | None:
-        picture = frame.picture
-        field = self._motion.push(picture, frame.motion_vectors)
-        seconds = float(frame.time.pts * self._time_base)
-        fresh, failed = None, False
+    def _look(self, seen: _Seen[T]) -> None:
+        picture, seconds = seen.frame.picture, seen.seconds
+        field = self._motion.push(picture, seen.frame.motion_vectors)
+        fresh = None
         try:
             fresh = self._fresh(picture, seconds, cut=field is None or field.scene_cut)
         except FrameFailed:
-            failed = True
-        log_weight = self._track.advance(field, fresh)
-        if failed:
-            log_weight = None
+            seen.steered = False
+        seen.rate = estimate_bits(picture, field, qp=self._qp)
+        log_weight = self._window.push(seen, field, fresh, seconds=seconds)
         elapsed = 0.0 if self._shown is None else seconds - self._shown
         self._shown = seconds
-        self._background.look(picture, field, log_weight, elapsed)
-        rate = estimate_bits(picture, field, qp=self._qp)
-        offsets = self._allocator.offsets(log_weight, rate, elapsed=elapsed)
-        if log_weight is None:
+        self._background.look(picture, field, log_weight if seen.steered else None, elapsed)
+
+    def _leave(
+        self, ready: Iterable[tuple[_Seen[T], FloatMap | None]]
+    ) -> Iterator[tuple[DecodedFrame | T, FloatMap | None]]:
+        for seen, log_weight in ready:
+            offsets = self._offsets(seen, log_weight)
+            seen.left = True
+            yield self._background.take(seen.frame), offsets
+            for follower in seen.followers:
+                yield follower, None
+
+    def _offsets(self, seen: _Seen[T], log_weight: FloatMap | None) -> FloatMap | None:
+        """Return the offsets of the next frame that leaves; None where nothing is known of it."""
+        begin = time.perf_counter()
+        elapsed = 0.0 if self._gone is None else seen.seconds - self._gone
+        self._gone = seen.seconds
+        known = log_weight if seen.steered else None
+        try:
+            offsets = None
+            if seen.rate is not None:
+                offsets = self._allocator.offsets(known, seen.rate, elapsed=elapsed)
+        except IdseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(seen.frame, error)
+            known = None
+        finally:
+            self.seconds += time.perf_counter() - begin
+        if known is None:
             self.frames_unsteered += 1
             return None
         return offsets
+
+    def _failed(self, frame: DecodedFrame, error: Exception) -> None:
+        self._warnings.add(
+            "steering",
+            f"steering failed on frame {frame.picture.index} ({describe(error)}): such frames, and "
+            "those up to the next analysis, go out unsteered",
+        )
 
     def _fresh(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """Return the log-weights of a frame that has a map of its own."""
