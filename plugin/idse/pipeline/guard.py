@@ -100,8 +100,9 @@ def judge(
     By segment. Where stock loses nothing at all, steering has nothing to gain and is left out
     unless it loses nothing either.
     """
-    total = sum(stock.distance.values(), start=np.zeros(len(importance)))
-    scale = np.divide(importance, total, out=np.zeros_like(total), where=total > 0)
+    weight = np.array(importance, np.float64)
+    total = sum(stock.distance.values(), start=np.zeros(weight.size))
+    scale = np.divide(weight, total, out=weight.copy(), where=total > 0)
     found = {}
     for segment in sorted(stock.bytes):
         rates = [tally.bytes[segment] for tally in (steered, stock, coarser)]
