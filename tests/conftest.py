@@ -27,3 +27,20 @@ def yolo() -> FeatureExtractor:
     from idse.vision import load_model
 
     return load_model("yolov4-tiny")
+
+
+@pytest.fixture(scope="session")
+def weighted_library(request: pytest.FixtureRequest) -> Path:
+    """The libx264 that takes distortion weights, built once for the sources that there are."""
+    from idse.codecs.x264.build import build_library, is_current, recipe_hash
+    from idse.codecs.x264.source import UnavailableError
+
+    assert request.config.cache is not None
+    folder = request.config.cache.mkdir("libx264-idse")
+    library = folder / f"{recipe_hash()[:16]}.so"
+    if not is_current(library):
+        try:
+            build_library(library)
+        except UnavailableError as error:
+            pytest.skip(f"cannot build libx264 with distortion weights: {error}")
+    return library
