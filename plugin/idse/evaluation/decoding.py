@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING
 
 import av
@@ -14,6 +15,8 @@ import numpy as np
 
 from idse.errors import InputError
 from idse.picture import Picture, PictureFormat
+from idse.pipeline.options import EncodeOptions
+from idse.pipeline.stills import encode_stills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from idse.evaluation.sources import Clip
 
+_FIRST = PictureFormat(width=16, height=16)
+_LEAST_PROBE = "32"
 # Frames as they are decoded: none dropped or doubled, turned, or brought to the first one's size.
 _AS_DECODED = ("-fps_mode", "passthrough", "-autoscale", "0", "-f", "rawvideo", "pipe:1")
 
@@ -96,6 +101,24 @@ def _cropped(item: Picture, form: PictureFormat) -> Picture:
     return Picture(planes=(planes[0], planes[1], planes[2]), format=form, index=item.index)
 
 
+@lru_cache(maxsize=4)
+def _first_picture(pix_fmt: str) -> bytes:
+    """Return a stream to put before pictures of several sizes.
+
+    FFmpeg's decoder takes the size that the demuxer found for a crop of pictures that are as large
+    in macroblocks, and gives that up at the first one that is not: with the least probe it finds
+    this one's.
+    """
+    form = replace(_FIRST, pix_fmt=pix_fmt)
+    grey = 1 << (form.bit_depth - 1)
+    dtype = np.uint8 if form.bit_depth == 8 else np.uint16
+    y, cb, cr = (np.full(shape, grey, dtype) for shape in form.plane_shapes)
+    (stream,) = encode_stills(
+        [Picture(planes=(y, cb, cr), format=form)], EncodeOptions(preset="ultrafast"), crf=51
+    )
+    return stream
+
+
 def decode_stills(streams: Sequence[bytes], formats: Sequence[PictureFormat]) -> Iterator[Picture]:
     """Decode pictures that were encoded each by itself.
 
@@ -112,9 +135,10 @@ def decode_stills(streams: Sequence[bytes], formats: Sequence[PictureFormat]) ->
         They do not decode into pictures of these formats.
     """
     with tempfile.NamedTemporaryFile(suffix=".h264") as file:
-        file.write(b"".join(streams))
+        file.write(b"".join([_first_picture(formats[0].pix_fmt), *streams]))
         file.flush()
-        with _raw_video(["-f", "h264", "-i", file.name]) as raw:
+        with _raw_video(["-probesize", _LEAST_PROBE, "-f", "h264", "-i", file.name]) as raw:
+            _read(raw, replace(_FIRST, pix_fmt=formats[0].pix_fmt), 0)
             for index, form in enumerate(formats):
                 item = _read(raw, _coded(form), index)
                 if item is None:

@@ -59,14 +59,21 @@ def model_digest(spec: str) -> str:
     if path.suffix == ".onnx" and path.is_file():
         return digest(spec, file_digest(path))
     module, separator, _ = name.partition(":")
-    if separator:
-        try:
-            found = importlib.util.find_spec(module)
-        except (ImportError, ValueError):  # loading it will say what is wrong
-            found = None
-        if found is not None and found.origin and Path(found.origin).is_file():
-            return digest(spec, file_digest(Path(found.origin)))
-    return digest(spec)
+    origin = _origin(module) if separator else None
+    return digest(spec) if origin is None else digest(spec, file_digest(origin))
+
+
+def _origin(module: str) -> Path | None:
+    """Return the file of a module, looked for where ``load_model`` finds it."""
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # loading it will say what is wrong
+        found = None
+    if found is not None and found.origin:
+        origin = Path(found.origin)
+    else:
+        origin = Path(*module.split(".")).with_suffix(".py")
+    return origin if origin.is_file() else None
 
 
 @lru_cache(maxsize=1)

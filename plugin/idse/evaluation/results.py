@@ -118,8 +118,8 @@ class Result:
         BD-rate of output distance of every 10 s of a clip, by configuration; the first is that of
         seconds 0 to 10 of the part. NaN where undefined.
     cost
-        Processor time of `idse transcode` against the anchor's, median over the rates; empty for
-        images.
+        Processor time of `idse transcode` against the anchor's, median over the rates; of those
+        that filter nothing, for what a filter costs is not in there; empty for images.
     """
 
     sample: Sample
@@ -165,6 +165,7 @@ def compare(
         resamples=resamples,
     )
     alone = {item.name for item in configurations if item.alone and item.name != anchor}
+    filtered = {item.name for item in configurations if item.filter}
     together = {name: row for name, row in points.items() if name not in alone}
     rates = comparison.bd_rates(together, anchor=anchor)
     for name in sorted(alone):
@@ -181,7 +182,9 @@ def compare(
         curves=comparison.curves(points),
         rates={n: [getattr(point, "rate", np.nan) for point in row] for n, row in points.items()},
         segments=_segments(sample, points, anchor),
-        cost=_cost(points, anchor),
+        cost=cpu_ratios(
+            {n: row for n, row in points.items() if n == anchor or n not in filtered}, anchor
+        ),
     )
 
 
@@ -216,15 +219,20 @@ def _segments(
     return found
 
 
-def _cost(points: Mapping[str, Sequence[RatePoint]], anchor: str) -> dict[str, float]:
-    def cpu(row: Sequence[RatePoint]) -> list[float]:
-        usages = [getattr(point, "usage", None) for point in row]
-        return [usage.cpu for usage in usages if usage is not None]
+def cpu_ratios(points: Mapping[str, Sequence[RatePoint]], anchor: str) -> dict[str, float]:
+    """Return the processor time of every configuration's encodes over the anchor's.
+
+    The median over the rates that both were encoded at. Empty for images, which are encoded within
+    this program.
+    """
+
+    def cpu(row: Sequence[RatePoint]) -> dict[float, float]:
+        usages = {getattr(point, "rate", 0.0): getattr(point, "usage", None) for point in row}
+        return {rate: usage.cpu for rate, usage in usages.items() if usage is not None}
 
     base = cpu(points[anchor])
-    if not base:
-        return {}
-    # Rates may differ between configurations: the medians stand for them.
-    return {
-        name: statistics.median(cpu(row)) / statistics.median(base) for name, row in points.items()
+    ratios = {
+        name: [seconds / base[rate] for rate, seconds in cpu(row).items() if rate in base]
+        for name, row in points.items()
     }
+    return {name: statistics.median(values) for name, values in ratios.items() if values}

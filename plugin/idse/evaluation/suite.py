@@ -61,11 +61,11 @@ class Suite:
     pix_fmt: str | None = None
 
     def joined(self, other: Suite) -> Suite:
-        """Return both as one; what both say, this one says."""
+        """Return both as one; what both say, this one says, and equal configurations are one."""
         return Suite(
             title=self.title or other.title,
             text=self.text or other.text,
-            configurations=(*self.configurations, *other.configurations),
+            configurations=tuple(dict.fromkeys((*self.configurations, *other.configurations))),
             best=self.best or other.best,
             anchor=self.anchor or other.anchor,
             rates=self.rates or other.rates,
