@@ -71,7 +71,7 @@ def test_bits_go_where_they_buy_more_until_slopes_are_equal():
         distortion = [weight * np.exp2((offsets + shift) / 3) for shift in (2, -2)]
         cost = np.full(weight.shape, 4.0)
         offsets = towards_equal_slopes(
-            offsets, distortion[0] - distortion[1], cost, damping=0.6, bound=14
+            offsets, distortion[0] - distortion[1], cost, damping=0.6, longest=7, bound=14
         )
     found = offsets + 3 * np.log2(weight)
     assert np.ptp(found) < 0.7  # what the reserve holds back
@@ -81,10 +81,10 @@ def test_steps_and_offsets_are_bounded_and_nothing_known_changes_nothing():
     offsets = np.full((1, *SHAPE), 5.0, np.float32)
     gain, cost = np.ones(offsets.shape), np.ones(offsets.shape)
     gain[0, 0], cost[0, 1] = 1e9, 1e9
-    found = towards_equal_slopes(offsets, gain, cost, damping=1.0, bound=6)
+    found = towards_equal_slopes(offsets, gain, cost, damping=1.0, longest=3, bound=6)
     assert np.abs(found).max() <= 6
     assert np.abs(found - offsets).max() <= 3
     nothing = np.zeros(offsets.shape)
     np.testing.assert_array_equal(
-        towards_equal_slopes(offsets, nothing, cost, damping=1.0, bound=6), offsets
+        towards_equal_slopes(offsets, nothing, cost, damping=1.0, longest=3, bound=6), offsets
     )

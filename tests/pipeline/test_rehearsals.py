@@ -17,13 +17,13 @@ from idse.codecs.x264 import Encoder
 from idse.errors import CodecError, InputError
 from idse.picture import Picture, PictureFormat
 from idse.pipeline import rehearsal
-from idse.pipeline.effort import PictureStore
 from idse.pipeline.frames import picture
 from idse.pipeline.guard import Tally, Verdict, judge
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.measured import MeasuredMaps, NotedMaps
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.probe import Probe
+from idse.pipeline.store import PictureStore
 from idse.pipeline.transcode import transcode
 
 pytestmark = pytest.mark.fast

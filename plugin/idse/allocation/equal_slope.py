@@ -97,7 +97,13 @@ def still_pool(values: npt.NDArray[np.floating]) -> FloatArray:
 
 
 def towards_equal_slopes(
-    offsets: FloatMap, gain: FloatArray, cost: FloatArray, *, damping: float, bound: float
+    offsets: FloatMap,
+    gain: FloatArray,
+    cost: FloatArray,
+    *,
+    damping: float,
+    longest: float,
+    bound: float,
 ) -> FloatMap:
     """Return offsets that are nearer to equal slopes.
 
@@ -110,8 +116,10 @@ def towards_equal_slopes(
         little lower, pooled; negative values count as 0.
     damping
         Part of the way to go.
+    longest
+        Largest step, QP.
     bound
-        Largest magnitude of an offset, and of a step half of it.
+        Largest magnitude of an offset, QP.
 
     Returns
     -------
@@ -122,5 +130,5 @@ def towards_equal_slopes(
     if mean_gain <= 0 or mean_cost <= 0:
         return offsets
     slope = (gain / mean_gain + _RESERVE) / (cost / mean_cost + _RESERVE)
-    step = np.clip(-_QP_PER_OCTAVE * damping * np.log2(slope), -bound / 2, bound / 2)
+    step = np.clip(-_QP_PER_OCTAVE * damping * np.log2(slope), -longest, longest)
     return np.asarray(np.clip(offsets + step, -bound, bound), np.float32)

@@ -13,28 +13,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from idse.allocation.equal_slope import Pool, towards_equal_slopes
-from idse.codecs.h264.parser import Parser
-from idse.codecs.x264.stream import START_CODE
 from idse.importance.motion import MotionEstimator
-from idse.importance.shares import squared_error
-from idse.picture import Picture
-from idse.pipeline.probe import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
-    from idse.codecs.x264 import Encoder, Packet
     from idse.importance.motion import MotionField
-    from idse.importance.true_error import SourceView, TrueErrorMeter
-    from idse.picture import PictureFormat
-    from idse.pipeline.probe import Watched
+    from idse.picture import Picture
+    from idse.pipeline.trial import Trial, Trials
 
 FloatMap = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -45,6 +37,10 @@ _HALVING_QP = 6.0
 _FLATTEST, _STEEPEST = 0.3, 2.0
 # An error of half a code value per sample: what rounding leaves, and what no weight is read from.
 _LEAST_ERROR = 64.0
+# Weight of plain squared error in the offsets that the search starts from (OffsetPolicy.alpha).
+_ALPHA = 0.3
+# What the mean counts in the weight of a macroblock that few analyses say anything of.
+_UNKNOWN = 0.02
 # Smallest weight as a part of the mean one: an error that helped once is not worth having.
 _LEAST_WEIGHT = 0.02
 # Change of the squared error between the two neighbours that is counted at least, as a part of it.
@@ -65,81 +61,28 @@ class OraclePolicy:
     step
         QP up and down for the slopes.
     damping
-        Part of the way to equal slopes that a round goes.
+        Part of the way to equal slopes that a round goes; half of it after a round that lost.
+    longest
+        Largest step of a round, QP.
     bound
         Largest offset, QP.
     memory
         What the next picture's bits and distortion count in a macroblock's slope.
     keep
         What an earlier round's measurements count.
+    sketched
+        Part of the sketch in the weights, the rest being what was measured.
     """
 
     rounds: int = 5
     samples: int = 25
     step: float = 2.0
-    damping: float = 0.6
-    bound: float = 14.0
+    damping: float = 0.4
+    longest: float = 3.0
+    bound: float = 16.0
     memory: float = 0.85
-    keep: float = 0.6
-
-
-class PictureStore:
-    """Pictures of one format on disk, in a file that its folder takes away with it."""
-
-    def __init__(self, path: Path, form: PictureFormat) -> None:
-        self._form = form
-        self._file = path.open("w+b")
-        self._path = path
-        self._dtype = np.dtype(np.uint8 if form.bit_depth == 8 else np.uint16)
-        self._sizes = [rows * columns for rows, columns in form.plane_shapes]
-        self._indices: list[int] = []
-
-    def append(self, picture: Picture) -> None:
-        """Write a picture's planes."""
-        for plane in picture.planes:
-            self._file.write(np.ascontiguousarray(plane).data)
-        self._indices.append(picture.index)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, n: int) -> Picture:
-        """Read a picture."""
-        total = sum(self._sizes)
-        self._file.seek(n * total * self._dtype.itemsize)
-        data = np.fromfile(self._file, self._dtype, total)
-        ends = np.cumsum(self._sizes)[:-1]
-        y, cb, cr = (
-            part.reshape(shape)
-            for part, shape in zip(np.split(data, ends), self._form.plane_shapes, strict=True)
-        )
-        return Picture(planes=(y, cb, cr), format=self._form, index=self._indices[n])
-
-    def __iter__(self) -> Iterator[Picture]:
-        return (self[n] for n in range(len(self)))
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Trial:
-    """One encode of the segment: bits and squared error per macroblock, and what networks lose."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.bytes = 0
-        self.bits: FloatArray = np.zeros(shape)
-        self.error: FloatArray = np.zeros(shape)
-        # Per network, summed over the pictures that are judged; per picture that is measured.
-        self.distance: FloatArray = np.zeros(1)
-        self.share: dict[int, FloatArray] = {}
+    keep: float = 0.7
+    sketched: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,20 +104,28 @@ class Found:
     frames_measured: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """Offsets with their encode; None is stock."""
+
+    offsets: FloatMap | None
+    trial: Trial
+    change: float
+
+
 class SegmentSearch:
     """Looks for the offsets of one segment.
 
     Parameters
     ----------
-    pictures
-        Of the segment, in presentation order.
-    pts
-        Their times by the encoders' clock.
-    open_encoder
-        Returns a progressive encoder for the segment that takes offsets, so many QP above the
-        encode's own.
-    meter, importance
-        Measures the networks' losses; the networks' weights.
+    trials
+        Encodes the segment.
+    stride
+        Of the pictures that ``trials`` judges.
+    importance
+        The networks' weights.
+    sketch
+        Returns a picture's weights by a sketch of the networks' Jacobian, float32 ``(rows, cols)``.
     policy
         How to search.
     limit
@@ -183,32 +134,30 @@ class SegmentSearch:
 
     def __init__(
         self,
-        pictures: PictureStore,
-        pts: Sequence[int],
-        open_encoder: Callable[[float], Encoder],
-        meter: TrueErrorMeter,
+        trials: Trials,
         importance: Sequence[float],
+        sketch: Callable[[Picture], FloatMap],
         *,
+        stride: int,
         policy: OraclePolicy,
         limit: Callable[[FloatMap], FloatMap] = lambda offsets: offsets,
     ) -> None:
-        self._pictures = pictures
-        self._pts = pts
-        self._open_encoder = open_encoder
-        self._meter = meter
+        self._trials = trials
         self._importance = np.array(importance, np.float64) / sum(importance)
+        self._sketch = sketch
+        self._stride = stride
         self._policy = policy
         self._limit = limit
-        self._stride = max(2, math.ceil(len(pictures) / policy.samples))
-        self._views: dict[int, SourceView] = {}
-        self._pool = self._open_pool()
-
-    def _open_pool(self) -> Pool:
-        return Pool(
-            _motion(iter(self._pictures)),
-            _motion(self._pictures[n] for n in reversed(range(len(self._pictures))))[::-1],
-            memory=self._policy.memory,
+        pictures = trials.pictures
+        self._count = len(pictures)
+        self._pool = Pool(
+            _motion(iter(pictures)),
+            _motion(pictures[n] for n in reversed(range(self._count)))[::-1],
+            memory=policy.memory,
         )
+        self._scale: FloatArray = np.zeros(self._importance.size)
+        self._steepness = 1.0
+        self._stock: Trial | None = None
 
     def run(self) -> Found:
         """Search.
@@ -220,114 +169,118 @@ class SegmentSearch:
         CodecError
             x264 failed.
         """
-        step, keep = self._policy.step, self._policy.keep
-        stock = current = self._trial(None, 0.0, measured=self._sampled(0), judged=True)
-        scale = _reciprocal(stock.distance) * self._importance
-        if not scale.any():
+        policy = self._policy
+        stock = self._stock = self._trials.encode(None, 0.0, judged=True)
+        self._scale = _reciprocal(stock.distance) * self._importance
+        if not self._scale.any():
             return Found(offsets=None, change=0.0)
-        up, down = (self._trial(None, shift, judged=True) for shift in (step, -step))
-        steepness = _steepness(up, down, scale)
-        offsets = np.zeros(stock.bits.shape, np.float32)
-        share, error = np.zeros(offsets.shape), np.zeros(offsets.shape)
-        best, change = None, 0.0
-        for n in range(self._policy.rounds):
-            if n:
-                up, down = (self._trial(offsets, shift) for shift in (step, -step))
-            share, error = share * keep, error * keep
-            for index, found in current.share.items():
-                share[index] += np.tensordot(scale, found, axes=1)
-                error[index] += current.error[index]
-            lost = np.maximum(up.error - down.error, _LEAST_GAIN * current.error)
-            gain = self._pool(self._weight(share, error) * lost)
-            cost = self._pool(down.bits - up.bits)
+        beside = self._neighbours(None, judged=True)
+        self._steepness = _steepness(*beside, self._scale)
+        sketch = self._sketched(stock.bits.shape)
+        best = _Tried(None, stock, 0.0)
+        start = np.clip(-3 * np.log2((sketch + _ALPHA) / (1 + _ALPHA)), -policy.bound, policy.bound)
+        share, error = np.zeros(start.shape), np.zeros(start.shape)
+        damping, offsets = policy.damping, self._balanced(start.astype(np.float32), stock)
+        for n in range(policy.rounds):
+            tried = self._try(offsets, n)
+            if tried.change < best.change:
+                best, beside = tried, self._neighbours(tried.offsets)
+            elif n:
+                damping /= 2
+            share, error = share * policy.keep, error * policy.keep
+            for index, found in tried.trial.share.items():
+                share[index] += np.tensordot(self._scale, found, axes=1)
+                error[index] += tried.trial.error[index]
+            weight = self._weight(share, error, sketch, best.trial.error)
+            up, down = beside
+            lost = np.maximum(up.error - down.error, _LEAST_GAIN * best.trial.error)
+            current = np.zeros_like(start, np.float32) if best.offsets is None else best.offsets
             offsets = towards_equal_slopes(
-                offsets, gain, cost, damping=self._policy.damping, bound=self._policy.bound
+                current,
+                self._pool(weight * lost),
+                self._pool(down.bits - up.bits),
+                damping=damping,
+                longest=policy.longest,
+                bound=policy.bound,
             )
-            # What this step changes in bytes shows only when it is encoded; what the last one did
-            # is known.
-            offsets = self._shifted(offsets, current.bytes / stock.bytes)
-            current = self._trial(offsets, 0.0, measured=self._sampled(n + 1), judged=True)
-            more = current.bytes / stock.bytes
-            relative = float(scale @ current.distance) / float(scale @ stock.distance)
-            if relative * more**steepness - 1 < change:
-                change = relative * more**steepness - 1
-                best = self._shifted(offsets, max(more, 1.0))
-        return Found(offsets=best, change=change, frames_measured=len(self._views))
+            offsets = self._balanced(offsets, best.trial, current)
+        last = self._try(offsets, policy.rounds)
+        best = min(best, last, key=lambda tried: tried.change)
+        return Found(
+            offsets=None if best.offsets is None else self._settled(best),
+            change=best.change,
+            frames_measured=self._trials.frames_seen,
+        )
 
-    def _shifted(self, offsets: FloatMap, more: float) -> FloatMap:
-        """Return offsets that take out so many times too many bytes."""
-        shift = np.float32(_HALVING_QP * math.log2(more))
+    def _try(self, offsets: FloatMap, n: int) -> _Tried:
+        """Encode with offsets, and compare with stock at equal bytes."""
+        assert self._stock is not None
+        trial = self._trials.encode(offsets, 0.0, measured=self._sampled(n), judged=True)
+        relative = float(self._scale @ trial.distance) / float(self._scale @ self._stock.distance)
+        more = trial.bytes / self._stock.bytes
+        return _Tried(offsets, trial, relative * more**self._steepness - 1)
+
+    def _neighbours(self, offsets: FloatMap | None, *, judged: bool = False) -> tuple[Trial, Trial]:
+        step = self._policy.step
+        up = self._trials.encode(offsets, step, judged=judged)
+        return up, self._trials.encode(offsets, -step, judged=judged)
+
+    def _balanced(
+        self, offsets: FloatMap, trial: Trial, before: FloatMap | float = 0.0
+    ) -> FloatMap:
+        """Return offsets shifted so that they are expected to give stock's bytes.
+
+        What a macroblock's bits in ``trial``, whose offsets were ``before``, become is taken from
+        the change of its offset.
+        """
+        assert self._stock is not None
+        change = np.average(offsets - before, weights=trial.bits + 1e-9)
+        more = trial.bytes / self._stock.bytes
+        return self._shifted(offsets, _HALVING_QP * math.log2(more) - float(change))
+
+    def _settled(self, tried: _Tried) -> FloatMap:
+        """Return offsets that make no larger file than stock."""
+        assert self._stock is not None
+        assert tried.offsets is not None
+        more = tried.trial.bytes / self._stock.bytes
+        return self._shifted(tried.offsets, max(0.0, _HALVING_QP * math.log2(more)))
+
+    def _shifted(self, offsets: FloatMap, shift: float) -> FloatMap:
         bound = self._policy.bound
-        return self._limit(np.clip(offsets + shift, -bound, bound))
+        return self._limit(np.clip(offsets + np.float32(shift), -bound, bound))
 
-    def _weight(self, share: FloatArray, error: FloatArray) -> FloatArray:
-        """Return weights of all pictures from what was measured of some."""
+    def _sketched(self, shape: tuple[int, ...]) -> FloatArray:
+        """Return the sketch's weights of all pictures, relative to their mean."""
+        total, seen = np.zeros(shape), np.zeros(shape)
+        for n in range(0, self._count, self._stride):
+            total[n] = self._sketch(self._trials.pictures[n])
+            seen[n] = 1.0
+        known = self._pool(seen)
+        mean = float(total.sum() / seen.sum())
+        if mean <= 0:
+            return np.ones(shape)
+        # Where nothing is known of a macroblock, it matters as the mean does.
+        return (self._pool(total) / mean + _UNKNOWN) / (known + _UNKNOWN)
+
+    def _weight(
+        self, share: FloatArray, error: FloatArray, sketch: FloatArray, coded: FloatArray
+    ) -> FloatArray:
+        """Return weights of all pictures, whose mean over the squared error is 1."""
+        total, lost = float(error.sum()), float(share.sum())
+        theirs = sketch * coded.sum() / float((sketch * coded).sum())
+        if total <= 0 or lost <= 0:
+            return np.asarray(theirs, np.float64)
         seen = self._pool((error > 0).astype(np.float64))
-        total = float(error.sum())
-        if total <= 0:
-            return np.ones(share.shape)
-        least = _LEAST_WEIGHT * max(float(share.sum()), 0.0) / total
-        weight = self._pool(share) / (self._pool(error) + _LEAST_ERROR * seen + 1e-9)
-        return np.maximum(weight, least)
+        ours = self._pool(share) / (self._pool(error) + _LEAST_ERROR * seen + 1e-9)
+        ours = np.maximum(ours * total / lost, _LEAST_WEIGHT)
+        part = self._policy.sketched
+        return np.asarray(part * theirs + (1 - part) * ours, np.float64)
 
     def _sampled(self, n: int) -> frozenset[int]:
         """Return the pictures that are measured in round n: where possible none that is judged."""
         phases = [p for p in (1, 3, 2) if p < self._stride]
-        start = phases[n % len(phases)] if len(self._pictures) > self._stride else 0
-        return frozenset(range(start, len(self._pictures), self._stride))
-
-    def _trial(
-        self,
-        offsets: FloatMap | None,
-        shift: float,
-        *,
-        measured: frozenset[int] = frozenset(),
-        judged: bool = False,
-    ) -> _Trial:
-        with self._open_encoder(shift) as encoder:
-            trial = _Trial((len(self._pictures), *encoder.mb_shape))
-            probe, parser = Probe(encoder), Parser()
-            number = {pts: n for n, pts in enumerate(self._pts)}
-            length_size = 4 if encoder.global_headers else 0
-            for unit in (encoder.headers.sps, encoder.headers.pps):
-                list(parser.feed(START_CODE + unit, length_size=0, tag=0))
-
-            def take(packets: Iterable[Packet]) -> None:
-                for packet in packets:
-                    trial.bytes += len(packet.data)
-                    for parsed in parser.feed(packet.data, length_size=length_size, tag=packet.pts):
-                        trial.bits[number[parsed.tag]] = parsed.frame.bits
-                    for watched in probe.packets([packet]):
-                        self._look(trial, watched, measured, judged=judged)
-
-            for n, picture in enumerate(self._pictures):
-                probe.source(picture)
-                row = None if offsets is None else np.ascontiguousarray(offsets[n])
-                take(encoder.encode(picture.planes, pts=self._pts[n], offsets=row))
-            take(encoder.flush())
-            for parsed in parser.flush():
-                trial.bits[number[parsed.tag]] = parsed.frame.bits
-            for watched in probe.flush():
-                self._look(trial, watched, measured, judged=judged)
-        return trial
-
-    def _look(
-        self, trial: _Trial, watched: Watched, measured: frozenset[int], *, judged: bool
-    ) -> None:
-        """Note what the error of a decoded picture is, and what it costs."""
-        n = watched.index
-        trial.error[n] = squared_error(watched.source, watched.decoded)
-        if n in measured:
-            found = self._meter.measure(self._view(n, watched.source), watched.decoded)
-            trial.share[n] = found.share
-        if judged and n % self._stride == 0:
-            distance = self._meter.distance(self._view(n, watched.source), watched.decoded)
-            trial.distance = trial.distance + distance
-
-    def _view(self, n: int, source: Picture) -> SourceView:
-        if n not in self._views:
-            self._views[n] = self._meter.view(source)
-        return self._views[n]
+        start = phases[n % len(phases)] if self._count > self._stride else 0
+        return frozenset(range(start, self._count, self._stride))
 
 
 def _motion(pictures: Iterator[Picture]) -> list[MotionField | None]:
@@ -339,7 +292,7 @@ def _reciprocal(values: FloatArray) -> FloatArray:
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
-def _steepness(up: _Trial, down: _Trial, scale: FloatArray) -> float:
+def _steepness(up: Trial, down: Trial, scale: FloatArray) -> float:
     """Return how fast the distance falls with the bytes, in logarithms."""
     lost = float(scale @ up.distance), float(scale @ down.distance)
     if min(lost) <= 0 or up.bytes >= down.bytes:

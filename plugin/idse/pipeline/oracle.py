@@ -12,9 +12,11 @@ import numpy as np
 
 from idse.allocation import Allocator
 from idse.errors import InputError, ModelError
-from idse.pipeline.effort import Found, OraclePolicy, PictureStore, SegmentSearch
+from idse.pipeline.effort import Found, OraclePolicy, SegmentSearch
 from idse.pipeline.guard import SEGMENT_SECONDS, Verdict
 from idse.pipeline.source import DecodedFrame
+from idse.pipeline.store import PictureStore
+from idse.pipeline.trial import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from idse.allocation import OffsetPolicy
     from idse.codecs.x264 import Encoder
     from idse.importance.true_error import TrueErrorMeter
+    from idse.picture import Picture
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import Item, Source
     from idse.pipeline.timing import FrameTime, Timeline
@@ -107,6 +110,8 @@ class OffsetSearch:
         The transcode.
     meter, importance
         Returns what measures the networks' losses; the networks' weights.
+    sketch
+        Returns a picture's importance.
     limits
         Floor and protected rectangles hold here as everywhere; its other bounds do not.
     warnings
@@ -120,14 +125,16 @@ class OffsetSearch:
         run: Run,
         meter: Callable[[], TrueErrorMeter],
         importance: Sequence[float],
+        sketch: Callable[[Picture], FloatMap],
+        *,
         limits: OffsetPolicy,
         warnings: Warnings,
-        *,
         policy: OraclePolicy | None = None,
     ) -> None:
         self._run = run
         self._meter = meter
         self._importance = importance
+        self._sketch = sketch
         self._limits = limits
         self._warnings = warnings
         self._policy = policy or OraclePolicy()
@@ -190,12 +197,19 @@ class OffsetSearch:
         encoder, timeline = self._run.open_encoder(source, segment.first, _at(crf))
         encoder.close()
         limits = Allocator(self._limits, encoder.mb_shape, crf=encoder.parameters.crf)
-        search = SegmentSearch(
+        stride = max(2, math.ceil(len(segment.times) / self._policy.samples))
+        trials = Trials(
             segment.store,
             [timeline.push(time) for time in segment.times],
             lambda shift: self._run.open_encoder(source, segment.first, _at(crf + shift))[0],
             self._meter(),
+            stride=stride,
+        )
+        search = SegmentSearch(
+            trials,
             self._importance,
+            self._sketch,
+            stride=stride,
             policy=self._policy,
             limit=limits.limit,
         )

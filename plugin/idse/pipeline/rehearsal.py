@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from idse.codecs.x264 import Encoder, Packet
+    from idse.importance import Analyser
     from idse.importance.true_error import TrueErrorMeter
     from idse.picture import Picture
     from idse.pipeline.driver import Watch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from idse.pipeline.sink import Sink
     from idse.pipeline.source import Item, Source
     from idse.pipeline.steering import Maps
+    from idse.vision import FeatureExtractor
 
     FloatArray = npt.NDArray[np.float64]
     FloatMap = npt.NDArray[np.float32]
@@ -182,7 +184,14 @@ def _search(
 ) -> Lesson:
     """Search for offsets; the encode that is kept takes them as they are."""
     record = stack.enter_context(OffsetRecord())
-    search = OffsetSearch(run, meters.open, meters.importance, options.policy, warnings)
+    search = OffsetSearch(
+        run,
+        meters.open,
+        meters.importance,
+        meters.sketch,
+        limits=options.policy,
+        warnings=warnings,
+    )
     search.search(record)
     return Lesson(
         maps=None,
@@ -234,17 +243,33 @@ class _Meters:
     def __init__(self, options: SteeringOptions, warnings: Warnings) -> None:
         self._options = options
         self._warnings = warnings
+        self._networks: list[tuple[FeatureExtractor, float]] = []
         self._meter: TrueErrorMeter | None = None
+        self._analyser: Analyser | None = None
         self.importance = [_weight(spec) for spec in options.models]
+
+    def _load(self) -> list[tuple[FeatureExtractor, float]]:
+        if not self._networks:
+            from idse.importance import load_networks
+
+            self._networks = load_networks(self._options.models)
+        return self._networks
 
     def open(self) -> TrueErrorMeter:
         if self._meter is None:
-            from idse.importance import load_networks
             from idse.importance.true_error import TrueErrorMeter
 
-            networks = load_networks(self._options.models)
-            self._meter = TrueErrorMeter([network for network, _ in networks])
+            self._meter = TrueErrorMeter([network for network, _ in self._load()])
         return self._meter
+
+    def sketch(self, picture: Picture) -> FloatMap:
+        """Return a picture's importance, as the sketch has it."""
+        if self._analyser is None:
+            from idse.importance import Analyser
+
+            options = self._options
+            self._analyser = Analyser(self._load(), n_s=options.n_s, seed=options.seed)
+        return self._analyser.analyse(picture).weight()
 
     def distance(self, watched: Watched) -> FloatArray | None:
         """Return what the networks lose in a frame, or None where one fails on it."""
