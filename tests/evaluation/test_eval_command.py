@@ -83,7 +83,7 @@ arguments = "--no-steer"
 [[configuration]]
 name = "small"
 arguments = "--no-steer"
-filter = "scale=96:-2:flags=bicubic"
+filter = "downscale"
 alone = true
 """
     )
@@ -101,8 +101,9 @@ alone = true
     (part,) = found["samples"]
     assert list(part["curves"]) == ["chosen", "stock", "small"]
     assert len(part["segments_of_10_s"]["stock"]) == 1
+    assert "min(96,iw)" in found["configurations"][1]["filter"]
     assert part["cpu_ratio"]["stock"] > 0
-    # The frames of 96x58 are compared at the source's size, and lose there.
+    # The frames of 106x64 are compared at the source's size, and lose there.
     assert max(part["curves"]["small"]["PSNR-Y"]) < max(part["curves"]["stock"]["PSNR-Y"])
 
 

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if shown is not None:
             shown.clear()
-    text, data = _report(plan, panel, suite, found, time.monotonic() - begin)
+    text, data = _report(panel, suite, found, time.monotonic() - begin)
     if stem is not None:
         _write(stem, text, data, found)
     print(json.dumps(data, indent=1) if args.json else text, end="" if not args.json else "\n")
@@ -225,7 +225,7 @@ def _stem(name: str | None) -> Path | None:
 
 
 def _report(
-    plan: Plan, panel: Panel, suite: Suite, found: Evaluation, seconds: float
+    panel: Panel, suite: Suite, found: Evaluation, seconds: float
 ) -> tuple[str, dict[str, Any]]:
     """Return the report for people and for programs."""
     from idse import __version__
@@ -233,25 +233,23 @@ def _report(
     from idse.evaluation.report import as_json, markdown
 
     command = shlex.join(["idse", *sys.argv[1:]])
-    anchor, judges = plan.anchor, panel.models
     text = markdown(
         found,
-        plan,
         title=suite.title or "Configurations compared",
         text=suite.text,
         command=command,
-        judges=judges,
+        judges=panel.models,
     )
     facts = {
         "command": command,
         "version": __version__,
         "x264": load_library().version,
         "seconds": round(seconds, 1),
-        "anchor": anchor,
-        "judges": list(judges),
-        "resamples": plan.resamples,
+        "anchor": found.plan.anchor,
+        "judges": list(panel.models),
+        "resamples": found.plan.resamples,
     }
-    return text, as_json(found, plan, facts)
+    return text, as_json(found, facts)
 
 
 def _write(stem: Path, text: str, data: dict[str, Any], found: Evaluation) -> None:

@@ -30,7 +30,8 @@ class Configuration:
         Options of `idse transcode`, as on a command line: ``"--no-steer --x264-params aq-mode=2"``.
     filter
         An FFmpeg filter that is run over the source first, as for ``ffmpeg -vf``; judged is always
-        against the source as it was.
+        against the source as it was. ``"downscale"`` stands for the one that shrinks it to what
+        the first judge looks at.
     rates
         CRFs in place of the evaluation's own; empty for those.
     alone

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from idse.errors import InputError
 from idse.evaluation.best import Choice, choose
+from idse.evaluation.filtering import downscaling
 from idse.evaluation.results import Result, Sample, compare, joined_points
 from idse.evaluation.runner import Runner, Work
 from idse.evaluation.sources import Clip, Images
+from idse.vision import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from idse.evaluation.panel import Panel
     from idse.evaluation.sources import Source
 
+DOWNSCALE = "downscale"
 DEFAULT_RATES = (23.0, 27.0, 31.0, 35.0, 39.0, 43.0, 47.0)
 
 
@@ -89,12 +92,15 @@ class Evaluation:
 
     Attributes
     ----------
+    plan
+        What was asked for, filters spelled out.
     results
         One a sample.
     choices
         What was chosen as the best, by sample.
     """
 
+    plan: Plan
     results: list[Result]
     choices: dict[str, Choice]
 
@@ -107,6 +113,7 @@ def evaluate(plan: Plan, panel: Panel, runner: Runner) -> Evaluation:
     IdseError
         Something cannot be encoded, decoded or judged. What was measured is kept for the next run.
     """
+    plan = with_downscaling(plan, panel)
     choices = {}
     if plan.best is not None:
         for source in plan.sources:
@@ -135,4 +142,19 @@ def evaluate(plan: Plan, panel: Panel, runner: Runner) -> Evaluation:
         if len(which) > 1:
             sample = Sample.joined(name, [samples[n] for n in which])
             results.append(against_anchor(sample, joined_points([measured[n] for n in which])))
-    return Evaluation(results=results, choices=choices)
+    return Evaluation(plan=plan, results=results, choices=choices)
+
+
+def with_downscaling(plan: Plan, panel: Panel) -> Plan:
+    """Put the filter for the first judge where a configuration says ``"downscale"``."""
+    if all(item.filter != DOWNSCALE for item in plan.configurations):
+        return plan
+    network = load_model(panel.models[0])
+    chain = downscaling(network.fit, network.size)
+    return replace(
+        plan,
+        configurations=tuple(
+            replace(item, filter=chain) if item.filter == DOWNSCALE else item
+            for item in plan.configurations
+        ),
+    )

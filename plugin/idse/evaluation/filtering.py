@@ -52,6 +52,25 @@ def resized(item: Picture, width: int, height: int) -> Picture:
     return _read_as(frame, item.format, item.index)
 
 
+def downscaling(fit: str, size: tuple[int, int]) -> str:
+    """Return the filter that shrinks a picture to what a network looks at, and enlarges none.
+
+    Parameters
+    ----------
+    fit
+        Of the network's input: ``"letterbox"`` needs no more than what fits into it, ``"stretch"``
+        as many samples on both sides.
+    size
+        Rows and columns of the input.
+    """
+    rows, columns = size
+    side = {"letterbox": "decrease", "stretch": "increase"}[fit]
+    return (
+        f"scale=w='min({columns},iw)':h='min({rows},ih)':force_original_aspect_ratio={side}:"
+        "force_divisible_by=2:flags=bicubic"
+    )
+
+
 def filter_pictures(pictures: Iterable[Picture], chain: str) -> Iterator[Picture]:
     """Run an FFmpeg filter over every picture by itself.
 

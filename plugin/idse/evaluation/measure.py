@@ -17,7 +17,7 @@ from idse.evaluation import metrics
 from idse.evaluation.average_precision import Matches, match
 from idse.evaluation.filtering import resized
 from idse.evaluation.judge import output_distance
-from idse.files import write_atomically
+from idse.files import open_atomically, write_atomically
 from idse.vision.heads import Detections
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Reference:
         """Judge the sources and write both files; the second one makes the first one valid."""
         stem.parent.mkdir(parents=True, exist_ok=True)
         seen, sizes = [], []
-        with stem.with_suffix(".f32").open("wb") as file:
+        with open_atomically(stem.with_suffix(".f32")) as file:
             for picture in pictures:
                 observation = judge.observe(picture)
                 file.write(observation.features.tobytes())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from idse.evaluation.configuration import Configuration
-    from idse.evaluation.evaluate import Evaluation, Plan
+    from idse.evaluation.evaluate import Evaluation
     from idse.evaluation.results import Result
 
 _PROTOCOL = """\
@@ -28,7 +28,6 @@ Decoded by ffmpeg.
 
 def markdown(
     found: Evaluation,
-    plan: Plan,
     *,
     title: str,
     text: str = "",
@@ -41,8 +40,6 @@ def markdown(
     ----------
     found
         What came out.
-    plan
-        What was asked for.
     title, text
         Heading, and a paragraph below it.
     command
@@ -50,6 +47,7 @@ def markdown(
     judges
         Names of the networks.
     """
+    plan = found.plan
     parts = [f"# {title}\n", f"`{command}`\n"]
     if text:
         parts.append(f"{text}\n")
@@ -106,8 +104,9 @@ def _span(result: Result, number: int) -> str:
     return f"from {start:.0f} s"
 
 
-def as_json(found: Evaluation, plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(found: Evaluation, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report for programs, without NaN: null stands for what is undefined."""
+    plan = found.plan
     report = {
         **facts,
         "rates": list(plan.rates),
