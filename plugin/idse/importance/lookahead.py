@@ -7,6 +7,7 @@ the motion to every waiting picture, and each takes from both sides by their dis
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -15,6 +16,7 @@ import numpy as np
 
 from idse import kernels
 from idse.importance.carry import ImportanceTrack
+from idse.importance.reuse import copied_share, inherited, mean_log_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ class _Waiting(Generic[T]):
     ``before`` and ``after`` are log-weights times their confidence, and the confidence in [0, 1],
     float32 ``(2, rows, cols)``; None where nothing is known from that side, ``after`` also where
     ``before`` is. ``begin`` and ``end``: seconds at which the analyses that they come from were
-    shown.
+    shown. ``read``: whether anybody looks at it. ``share``: see `reuse.copied_share`.
     """
 
     item: T
@@ -43,8 +45,24 @@ class _Waiting(Generic[T]):
     analysed: bool
     before: FloatMap | None
     begin: float
+    read: bool
+    share: FloatMap | None
     after: FloatMap | None = None
     end: float = 0.0
+    log_weight: FloatMap | None = None  # of both sides, as long as neither changes
+
+    def known(self) -> FloatMap | None:
+        """Return the log-weights by what is known from both sides."""
+        if self.log_weight is None:
+            self.log_weight = _blend(self)
+        return self.log_weight
+
+    def weight(self, shape: tuple[int, ...]) -> FloatMap:
+        """Return the weights, 1 where nothing is known, 0 where nobody looks."""
+        known = self.known()
+        if not self.read:
+            return np.zeros(shape, np.float32)
+        return np.ones(shape, np.float32) if known is None else np.exp2(known)
 
 
 class Lookahead(Generic[T]):
@@ -56,20 +74,33 @@ class Lookahead(Generic[T]):
     first one counts alone. Nothing is carried across a scene cut, and pictures of which nothing
     was known when they came stay that way.
 
+    With ``qp``, there may be pictures that nobody looks at. Then a picture's log-weights are those
+    of the mean of what is copied from it within the window (:mod:`idse.importance.reuse`), and
+    where nobody looks, nothing counts but that.
+
     Parameters
     ----------
     length
         How many pictures after it are known when a picture leaves, at least 0.
+    qp
+        About the QP of the encode, or None where everybody looks at every picture.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, *, qp: float | None = None) -> None:
         self._length = length
+        self._qp = qp
         self._waiting: deque[_Waiting[T]] = deque()
         self._track = ImportanceTrack()
         self._begin = 0.0
 
     def push(
-        self, item: T, field: MotionField | None, fresh: FloatMap | None, *, seconds: float
+        self,
+        item: T,
+        field: MotionField | None,
+        fresh: FloatMap | None,
+        *,
+        seconds: float,
+        read: bool = True,
     ) -> FloatMap | None:
         """Take in the next picture.
 
@@ -83,6 +114,8 @@ class Lookahead(Generic[T]):
             float32 ``(rows, cols)``: its log-weights where it was analysed.
         seconds
             When it is shown.
+        read
+            Whether anybody looks at it.
 
         Returns
         -------
@@ -99,7 +132,12 @@ class Lookahead(Generic[T]):
         before = None
         if known is not None and self._track.evidence is not None:
             before = np.stack([known, np.minimum(self._track.evidence, 1)])
-        self._waiting.append(_Waiting(item, seconds, field, fresh is not None, before, self._begin))
+        share = None
+        if self._qp is not None and field is not None:
+            share = copied_share(field, self._qp)
+        self._waiting.append(
+            _Waiting(item, seconds, field, fresh is not None, before, self._begin, read, share)
+        )
         if fresh is not None:
             self._carry_back(fresh)
         return known
@@ -116,7 +154,7 @@ class Lookahead(Generic[T]):
             parts = np.concatenate([state, np.ones_like(state[:1])])
             arrived = kernels.flow_back(parts, field.vectors, field.reliability)
             state = arrived[:2] / np.maximum(arrived[2], 1)
-            entry.after, entry.end = state, last.seconds
+            entry.after, entry.end, entry.log_weight = state, last.seconds, None
 
     def ready(self) -> Iterator[tuple[T, FloatMap | None]]:
         """Yield the pictures of which enough is known, with their log-weights or None."""
@@ -134,7 +172,17 @@ class Lookahead(Generic[T]):
 
     def _leave(self) -> tuple[T, FloatMap | None]:
         entry = self._waiting.popleft()
-        return entry.item, _blend(entry)
+        known = entry.known()
+        if self._qp is None or known is None:
+            return entry.item, known
+        shape = known.shape
+        copied = itertools.takewhile(lambda later: later.share is not None, self._waiting)
+        taken = inherited(
+            (later.weight(shape), later.field, later.share)
+            for later in reversed(list(copied))
+            if later.field is not None and later.share is not None
+        )
+        return entry.item, mean_log_weight(entry.weight(shape), taken)
 
 
 def _blend(entry: _Waiting[T]) -> FloatMap | None:
@@ -143,7 +191,7 @@ def _blend(entry: _Waiting[T]) -> FloatMap | None:
     if before is None:
         return None
     if after is None:
-        return before[0]
+        return np.asarray(before[0], np.float32)
     late = np.float32((entry.seconds - entry.begin) / max(entry.end - entry.begin, 1e-6))
     value, evidence = (1 - late) * before + late * after
     confidence = np.maximum(before[1], after[1])

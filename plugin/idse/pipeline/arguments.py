@@ -92,6 +92,13 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         help="rectangle that never gets less than stock would give it; may be repeated",
     )
     group.add_argument(
+        "--consumer-fps",
+        type=float,
+        metavar="N",
+        help="frames per second that whoever watches looks at; the others count only by what is "
+        "copied from them (all are looked at)",
+    )
+    group.add_argument(
         "--static-background",
         action="store_true",
         help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
@@ -214,7 +221,7 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
     bounds = ("strength", "alpha", "max_offset", "floor_crf")
     given = {name: getattr(args, name) for name in bounds if getattr(args, name) is not None}
     policy = OffsetPolicy(protect=tuple(Rect.parse(text) for text in args.protect or ()), **given)
-    sketch = ("n_s", "seed", "analyse_every")
+    sketch = ("n_s", "seed", "analyse_every", "consumer_fps")
     given = {name: getattr(args, name) for name in sketch if getattr(args, name) is not None}
     models = args.model or ([] if args.maps else [DEFAULT_MODEL])
     return SteeringOptions(

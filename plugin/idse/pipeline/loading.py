@@ -37,6 +37,9 @@ class SteeringOptions:
         Seconds of video between analyses of one scene.
     maps
         A map file in place of networks.
+    consumer_fps
+        Frames per second that whoever watches looks at: those nearest to multiples of the interval
+        from the first one. Others count only by what is copied from them. None: all are looked at.
     still
         When a still background is held (:mod:`idse.importance.still`); None: never.
     measure
@@ -54,6 +57,7 @@ class SteeringOptions:
     seed: int = 0
     analyse_every: float = ANALYSE_EVERY
     maps: Path | None = None
+    consumer_fps: float | None = None
     still: StillPolicy | None = None
     measure: bool = False
     guard: bool = False

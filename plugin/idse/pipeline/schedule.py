@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from idse.errors import InputError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from idse.picture import PictureFormat
 
 # Seconds between analyses of one scene. Every second gains 6 points of BD-rate more and costs twice
 # as much, which two processors cannot pay within 1.5 times the time of x264 alone
 # (tools/bench/results/defaults.md).
 ANALYSE_EVERY = 5.0
+
+# Pictures that wait until the next analysis tells more of them: about as many as x264's own
+# lookahead holds, and fewer of large ones.
+_WAITING_PICTURES = 50
+_WAITING_BYTES = 48 << 20
+
+
+def waiting_pictures(every: float, *, rate: Fraction, form: PictureFormat) -> int:
+    """Return how many pictures wait for what comes after them.
+
+    Parameters
+    ----------
+    every
+        Seconds between analyses: beyond the next one nothing more is learned.
+    rate
+        Pictures per second.
+    form
+        Of one picture.
+    """
+    samples = sum(rows * columns for rows, columns in form.plane_shapes)
+    size = samples * (1 if form.bit_depth == 8 else 2)
+    return min(_WAITING_PICTURES, _WAITING_BYTES // size, math.ceil(every * rate))
 
 
 class Schedule:

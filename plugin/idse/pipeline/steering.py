@@ -8,7 +8,7 @@ import time
 from array import array
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from idse.errors import IdseError
 from idse.importance.lookahead import Lookahead
 from idse.importance.motion import MotionEstimator
 from idse.pipeline.background import BackgroundFilter
+from idse.pipeline.consumer import Consumer
 from idse.pipeline.source import DecodedFrame
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from idse.picture import Picture
     from idse.pipeline.report import Warnings
     from idse.pipeline.schedule import Schedule
+    from idse.pipeline.source import Item
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 FloatMap = npt.NDArray[np.float32]
 
 # What a record holds in place of a map.
@@ -221,7 +222,7 @@ class RecordedMaps:
 
 
 @dataclass(slots=True, eq=False)
-class _Seen(Generic[T]):
+class _Seen:
     """A frame that waits, what it is estimated to cost, and what came after it from elsewhere."""
 
     frame: DecodedFrame
@@ -229,10 +230,10 @@ class _Seen(Generic[T]):
     rate: FloatMap | None = None
     steered: bool = True
     left: bool = False
-    followers: list[T] = dataclass_field(default_factory=list)
+    followers: list[Item] = dataclass_field(default_factory=list)
 
 
-class Steering(Generic[T]):
+class Steering:
     """The offsets of successive frames.
 
     Everything is done in the frames' order in one thread, so that which map a frame gets depends
@@ -252,6 +253,8 @@ class Steering(Generic[T]):
         Where it is told that steering failed on a frame.
     lookahead
         Frames that a frame waits for before it comes out; they say more of it than those before.
+    consumer_fps
+        Frames per second that are looked at; None: all of them.
     still
         When a still background is held; None leaves every sample as it is.
 
@@ -272,6 +275,7 @@ class Steering(Generic[T]):
         time_base: Fraction,
         warnings: Warnings,
         lookahead: int = 0,
+        consumer_fps: float | None = None,
         still: StillPolicy | None = None,
     ) -> None:
         self._maps = maps
@@ -280,7 +284,10 @@ class Steering(Generic[T]):
         self._time_base = time_base
         self._warnings = warnings
         self._motion = MotionEstimator()
-        self._window: Lookahead[_Seen[T]] = Lookahead(lookahead)
+        self._consumer = None if consumer_fps is None else Consumer(consumer_fps, time_base)
+        self._window: Lookahead[_Seen] = Lookahead(
+            lookahead, qp=None if self._consumer is None else qp
+        )
         self._background = BackgroundFilter(still, warnings)
         self._shown: float | None = None
         self._gone: float | None = None
@@ -289,9 +296,7 @@ class Steering(Generic[T]):
         self.frames_unsteered = 0
         self.seconds = 0.0
 
-    def run(
-        self, items: Iterable[DecodedFrame | T]
-    ) -> Iterator[tuple[DecodedFrame | T, FloatMap | None]]:
+    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, FloatMap | None]]:
         """Pair every frame with its offsets, and everything else with None, in order.
 
         Frames come out ``lookahead`` later than they went in.
@@ -301,7 +306,7 @@ class Steering(Generic[T]):
         IdseError
             A map does not fit, or (strict runs) the network or the steering failed.
         """
-        last: _Seen[T] | None = None
+        last: _Seen | None = None
         for item in items:
             if isinstance(item, DecodedFrame):
                 last = self._arrive(item)
@@ -312,14 +317,14 @@ class Steering(Generic[T]):
                 yield item, None
         yield from self._leave(self._window.rest())
 
-    def _arrive(self, frame: DecodedFrame) -> _Seen[T]:
+    def _arrive(self, frame: DecodedFrame) -> _Seen:
         """Look at the next frame.
 
         A failure in here costs steering and not the video: the frame and those up to the next map
         go out unsteered.
         """
         begin = time.perf_counter()
-        seen: _Seen[T] = _Seen(frame, float(frame.time.pts * self._time_base))
+        seen: _Seen = _Seen(frame, float(frame.time.pts * self._time_base))
         try:
             self._look(seen)
         except IdseError:
@@ -333,7 +338,7 @@ class Steering(Generic[T]):
             self.seconds += time.perf_counter() - begin
         return seen
 
-    def _look(self, seen: _Seen[T]) -> None:
+    def _look(self, seen: _Seen) -> None:
         picture, seconds = seen.frame.picture, seen.seconds
         field = self._motion.push(picture, seen.frame.motion_vectors)
         fresh = None
@@ -342,14 +347,19 @@ class Steering(Generic[T]):
         except FrameFailed:
             seen.steered = False
         seen.rate = estimate_bits(picture, field, qp=self._qp)
-        log_weight = self._window.push(seen, field, fresh, seconds=seconds)
+        log_weight = self._window.push(
+            seen, field, fresh, seconds=seconds, read=self._reads(seen.frame)
+        )
         elapsed = 0.0 if self._shown is None else seconds - self._shown
         self._shown = seconds
         self._background.look(picture, field, log_weight if seen.steered else None, elapsed)
 
+    def _reads(self, frame: DecodedFrame) -> bool:
+        return self._consumer is None or self._consumer.reads(frame.time)
+
     def _leave(
-        self, ready: Iterable[tuple[_Seen[T], FloatMap | None]]
-    ) -> Iterator[tuple[DecodedFrame | T, FloatMap | None]]:
+        self, ready: Iterable[tuple[_Seen, FloatMap | None]]
+    ) -> Iterator[tuple[Item, FloatMap | None]]:
         for seen, log_weight in ready:
             offsets = self._offsets(seen, log_weight)
             seen.left = True
@@ -357,7 +367,7 @@ class Steering(Generic[T]):
             for follower in seen.followers:
                 yield follower, None
 
-    def _offsets(self, seen: _Seen[T], log_weight: FloatMap | None) -> FloatMap | None:
+    def _offsets(self, seen: _Seen, log_weight: FloatMap | None) -> FloatMap | None:
         """Return the offsets of the next frame that leaves; None where nothing is known of it."""
         begin = time.perf_counter()
         elapsed = 0.0 if self._gone is None else seen.seconds - self._gone

@@ -19,6 +19,7 @@ from idse.pipeline.options import EncodeOptions
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
+from idse.pipeline.schedule import waiting_pictures
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
@@ -353,6 +354,10 @@ class _Transcode:
             qp=_DEFAULT_QP if crf is None else crf,
             time_base=source.time_base,
             warnings=self._warnings,
+            lookahead=waiting_pictures(
+                self._steer.analyse_every, rate=source.rate, form=encoder.format
+            ),
+            consumer_fps=self._steer.consumer_fps,
             still=self._steer.still,
         )
         return self._steering
