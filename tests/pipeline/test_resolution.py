@@ -14,7 +14,7 @@ from idse.codecs.x264 import load_library
 from idse.errors import InputError
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
-from idse.pipeline.resolution import choose_size, rate_change, sample_frames
+from idse.pipeline.resolution import choose_size, rate_change, sample_frames, sure_change
 from idse.pipeline.scaling import MaxResolution
 from idse.pipeline.transcode import transcode
 from idse.vision import FeatureExtractor
@@ -167,3 +167,16 @@ def test_rate_change_is_read_off_two_lines():
     assert rate_change(full, never) is None
     noise = np.stack([rate, rate * 0], axis=1)
     assert rate_change(noise, noise) is None
+
+
+def test_a_single_sample_does_not_decide():
+    rate = np.log([100.0, 200.0, 400.0])
+    full = np.stack([np.stack([rate, -rate], axis=1)] * 4)
+    small = full.copy()
+    small[2, :, 0] -= 2  # saves a lot, on one sample
+    assert np.isclose(sure_change(full, small), 0)
+    small = full - [0.3, 0]
+    assert np.isclose(sure_change(full, small), -0.3)
+    assert np.isclose(sure_change(full[:1], small[:1]), -0.3)
+    small[1, :, 1] += 50
+    assert sure_change(full, small) is None

@@ -146,22 +146,22 @@ class _Trial:
         seen: FloatArray = features.double().cpu().numpy()
         return seen
 
-    def run(self, size: tuple[int, int], crf: float) -> tuple[float, FloatArray]:
-        """Return the mean log-bytes of the samples, and float64 ``(networks, samples)`` distances.
+    def run(self, size: tuple[int, int], crf: float) -> tuple[FloatArray, FloatArray]:
+        """Return bytes ``(samples,)`` and distances ``(networks, samples)``, both float64.
 
         Distances are the squared ones of the networks' outputs.
         """
         form = replace(self.form, width=size[0], height=size[1])
-        total = 0
+        sizes = np.zeros(len(self._frames))
         distances = np.zeros((len(self._networks), len(self._frames)))
         for n, frame in enumerate(self._frames):
             shown = picture(frame, n) if form == self.form else resized(frame, form, n)[1]
             data = self._code(shown, max(crf, 1.0))  # 0 is lossless
-            total += len(data)
+            sizes[n] = len(data)
             decoded = _decode(data, form, n)
             for k, (network, _) in enumerate(self._networks):
                 distances[k, n] = ((self._see(network, decoded) - self._true[k][n]) ** 2).sum()
-        return math.log(total), distances
+        return sizes, distances
 
     def _code(self, shown: Picture, crf: float) -> bytes:
         form, encode = shown.format, self._encode
@@ -226,20 +226,24 @@ def choose_size(
         return Choice(full, f"{of}, nothing changes the network's outputs that could be compared")
     weights = np.array([weight for _, weight in networks]) / sum(w for _, w in networks)
 
-    def point(measured: tuple[float, FloatArray]) -> tuple[float, float]:
-        """Log-bytes and log-distance; logarithms, so that no single frame decides."""
-        size, distances = measured
-        relative = np.maximum(distances / scale[:, None], _LEAST_DISTANCE)
-        return size, float(weights @ np.log(relative).mean(axis=1))
+    def curves(size: tuple[int, int], steps: Sequence[float]) -> FloatArray:
+        """Log-bytes and log-distance of every sample, ``(samples, steps, 2)``.
 
-    base = np.array([point(item) for item in measured])
+        Logarithms of single samples, so that no single one decides.
+        """
+        points = measured if size == full else [trial.run(size, crf + step) for step in steps]
+        relative = [np.maximum(d / scale[:, None], _LEAST_DISTANCE) for _, d in points]
+        distance = [weights @ np.log(d) for d in relative]
+        return np.stack([np.log([size for size, _ in points]), distance], axis=-1).swapaxes(0, 1)
+
+    base = curves(full, _FULL_STEPS)
     best, gain, worse, same = full, 0.0, 0, np.zeros(2)
     for size in _candidates(trial.form):
-        points = np.array([point(trial.run(size, crf + step)) for step in _SMALL_STEPS])
-        found = rate_change(base, points)
+        points = curves(size, _SMALL_STEPS)
+        found = sure_change(base, points)
         if found is not None and found < gain:
             best, gain, worse = size, found, 0
-            same = points[_MIDDLE].mean(axis=0) - base[1]
+            same = points.mean(axis=0)[_MIDDLE].mean(axis=0) - base.mean(axis=0)[1]
         else:
             worse += 1
             if worse == _PATIENCE:
@@ -248,9 +252,9 @@ def choose_size(
         return Choice(full, f"{of}, no smaller size saves {_LEAST_GAIN:.0%} at equal outputs")
     return Choice(
         best,
-        f"{of}, {-math.expm1(gain):.0%} fewer bytes than at full size for equal outputs; at the "
-        f"same CRF {-math.expm1(same[0]):.0%} fewer, and {math.exp(same[1]):.2f} times the output "
-        "distance",
+        f"{of}, at least {-math.expm1(gain):.0%} fewer bytes than at full size for equal outputs; "
+        f"at the same CRF {-math.expm1(same[0]):.0%} fewer, and {math.exp(same[1]):.2f} times the "
+        "output distance",
     )
 
 
@@ -260,6 +264,29 @@ def _candidates(form: PictureFormat) -> Iterator[tuple[int, int]]:
         size = scaled_size(form, scale)
         if min(size) >= MIN_SIDE:
             yield size
+
+
+def sure_change(full: FloatArray, small: FloatArray) -> float | None:
+    """Return the change of log-rate at equal log-distance that no single sample decides.
+
+    Parameters
+    ----------
+    full, small
+        float64 ``(samples, n, 2)``: as for :func:`rate_change`, of every sample.
+
+    Returns
+    -------
+    The least favourable change over all ways to leave one sample out; None where there is none.
+    """
+    count = len(full)
+    if count == 1:
+        return rate_change(full[0], small[0])
+    changes = []
+    for n in range(count):
+        kept = np.arange(count) != n
+        changes.append(rate_change(full[kept].mean(axis=0), small[kept].mean(axis=0)))
+    known = [change for change in changes if change is not None]
+    return max(known) if len(known) == count else None
 
 
 def rate_change(full: FloatArray, small: FloatArray) -> float | None:
