@@ -15,6 +15,7 @@ from idse.pipeline.probe import Probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from idse.codecs.h264.parser import FrameMacroblocks
     from idse.codecs.x264 import Encoder, Packet
     from idse.importance.true_error import SourceView, TrueErrorMeter
     from idse.picture import Picture
@@ -34,8 +35,13 @@ class Trial:
         Of all its packets.
     bits, error
         float64 ``(pictures, rows, cols)``: bits and squared error of every macroblock.
-    distance
-        float64 ``(networks,)``: squared distances of the features, summed over judged pictures.
+    types
+        ``"I"``, ``"P"`` or ``"B"`` of every picture.
+    skipped
+        bool ``(pictures, rows, cols)``: macroblocks of which nothing was transmitted.
+    judged
+        By number of the picture that was judged: float64 ``(networks,)``, squared distances of the
+        features.
     share
         By number of the picture that was measured: float64 ``(networks, rows, cols)``.
     """
@@ -44,8 +50,19 @@ class Trial:
         self.bytes = 0
         self.bits: FloatArray = np.zeros(shape)
         self.error: FloatArray = np.zeros(shape)
-        self.distance: FloatArray = np.zeros(1)
+        self.types = ["?"] * shape[0]
+        self.skipped = np.zeros(shape, bool)
+        self.judged: dict[int, FloatArray] = {}
         self.share: dict[int, FloatArray] = {}
+
+    @property
+    def distance(self) -> FloatArray:
+        """Squared distances ``(networks,)``, summed over the pictures that were judged."""
+        return np.asarray(np.sum(list(self.judged.values()), axis=0), np.float64)
+
+    def take(self, n: int, frame: FrameMacroblocks) -> None:
+        """Note what the bitstream says of a picture."""
+        self.bits[n], self.skipped[n], self.types[n] = frame.bits, frame.skipped, frame.pict_type
 
 
 class Trials:
@@ -64,6 +81,8 @@ class Trials:
         Measures the networks' losses.
     stride
         Every so many pictures one is judged.
+    views
+        Where what networks see in the sources is kept, for several of these to share.
     """
 
     def __init__(
@@ -74,13 +93,14 @@ class Trials:
         meter: TrueErrorMeter,
         *,
         stride: int,
+        views: dict[int, SourceView] | None = None,
     ) -> None:
         self.pictures = pictures
         self._pts = pts
         self._open_encoder = open_encoder
         self._meter = meter
         self._stride = stride
-        self._views: dict[int, SourceView] = {}
+        self._views = {} if views is None else views
 
     @property
     def frames_seen(self) -> int:
@@ -127,7 +147,7 @@ class Trials:
                 for packet in packets:
                     trial.bytes += len(packet.data)
                     for parsed in parser.feed(packet.data, length_size=length_size, tag=packet.pts):
-                        trial.bits[number[parsed.tag]] = parsed.frame.bits
+                        trial.take(number[parsed.tag], parsed.frame)
                     for watched in probe.packets([packet]):
                         self._look(trial, watched, measured, judged=judged)
 
@@ -137,7 +157,7 @@ class Trials:
                 take(encoder.encode(picture.planes, pts=self._pts[n], offsets=row))
             take(encoder.flush())
             for parsed in parser.flush():
-                trial.bits[number[parsed.tag]] = parsed.frame.bits
+                trial.take(number[parsed.tag], parsed.frame)
             for watched in probe.flush():
                 self._look(trial, watched, measured, judged=judged)
         return trial
@@ -152,8 +172,8 @@ class Trials:
             found = self._meter.measure(self._view(n, watched.source), watched.decoded)
             trial.share[n] = found.share
         if judged and n % self._stride == 0:
-            distance = self._meter.distance(self._view(n, watched.source), watched.decoded)
-            trial.distance = trial.distance + distance
+            view = self._view(n, watched.source)
+            trial.judged[n] = self._meter.distance(view, watched.decoded)
 
     def _view(self, n: int, source: Picture) -> SourceView:
         if n not in self._views:
