@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,32 @@ def test_errors_are_one_line(kind, images, tmp_path, monkeypatch, capsys):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("idse eval: ")
     assert words in line
+
+
+@pytest.mark.full
+def test_ctrl_c_ends_everything_and_keeps_what_was_measured(tmp_path):
+    clip = write_clip(tmp_path / "clip.mkv", seconds=30, rate=25, size="320x240")
+    arguments = [clip, *STOCK, *JUDGES[:2], "--block", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "idse.cli", "eval", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(HERE), "IDSE_EVAL_CACHE": str(tmp_path / "cache")},
+        start_new_session=True,
+        # A test run in the background ignores Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "cache").glob("measurements/*.npz")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["idse eval: interrupted"]
+    assert list((tmp_path / "cache").glob("measurements/*.npz"))
 
 
 @pytest.mark.fast

@@ -76,7 +76,8 @@ def test_parts_of_a_measurement_are_put_together_again(pictures, tmp_path):
     whole = measure(pairs, judges)
     eye, judged = measure(pairs, {}), measure(pairs, judges, eye=False)
     assert judged.psnr_y.size == 0
-    merged = Measurement.merged([eye, judged])
+    assert Measurement.merged([judged]).psnr_y.size == 0
+    merged = Measurement.merged([judged, eye])
     assert np.array_equal(merged.psnr_y, whole.psnr_y)
     assert np.array_equal(merged.judges["judge"].top1, whole.judges["judge"].top1)
     taken = {path: part for part, path in whole.parts({"judge": tmp_path / "a"}, tmp_path / "eye")}

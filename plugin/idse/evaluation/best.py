@@ -85,7 +85,7 @@ def choose(
     InputError
         No variation has a BD-rate.
     """
-    panel = replace(panel, models=panel.models[:1])
+    panel = replace(panel, models=panel.models[:1], eye=False)
     current = Configuration(name=best.name, arguments=best.arguments)
     stages = []
     for stage in best.images if isinstance(source, Images) else best.clips:

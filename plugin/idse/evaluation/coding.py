@@ -271,6 +271,11 @@ def encode_clip(cache: Path, source: Clip, configuration: Configuration, rate: f
             report.unlink(missing_ok=True)
     told = json.loads(facts.read_text(encoding="utf-8"))
     size = np.array([len(data) for data in packets(path)], np.float64)
+    if len(size) != source.frames:
+        raise InputError(
+            f"configuration {configuration.name!r} made {len(size)} frames of the {source.frames} "
+            f"of {source.path}: they cannot be compared one by one"
+        )
     size = size[source.first : source.last]
     return Encoded(
         path=path,

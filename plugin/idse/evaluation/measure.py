@@ -203,8 +203,8 @@ class Measurement:
 
     @classmethod
     def merged(cls, parts: Sequence[Measurement]) -> Measurement:
-        """Return measurements of the same pictures by different judges, or by none, as one."""
-        (eye,) = (part for part in parts if part.psnr_y.size)
+        """Return measurements of the same pictures by different judges, or for the eye, as one."""
+        eye = max(parts, key=lambda part: part.psnr_y.size)
         judges = {name: verdicts for part in parts for name, verdicts in part.judges.items()}
         return cls(psnr_y=eye.psnr_y, ms_ssim=eye.ms_ssim, judges=judges)
 

@@ -48,6 +48,8 @@ class Panel:
         Folder that measurements are kept in.
     ms_ssim_every
         Measure MS-SSIM of every n-th picture of a clip.
+    eye
+        Whether PSNR and MS-SSIM are measured at all.
     code
         Hash of the code that judges.
     """
@@ -55,6 +57,7 @@ class Panel:
     models: tuple[str, ...]
     cache: Path
     ms_ssim_every: int = 10
+    eye: bool = True
     code: str = field(default_factory=lambda: code_digest(_CODE))
 
     def _stem(self, model: str, source: Source) -> Path:
@@ -93,10 +96,12 @@ class Panel:
             for model in self.models
         }
         missing = [model for model, path in judged.items() if not path.exists()]
-        if missing or not eye.exists():
+        unseen = self.eye and not eye.exists()
+        if missing or unseen:
             judges = {m: (_judge(m), _reference(self._stem(m, source))) for m in missing}
             pairs = zip(source.pictures(), decode(), strict=True)
-            seen = measure(pairs, judges, eye=not eye.exists(), ms_ssim_every=every)
+            seen = measure(pairs, judges, eye=unseen, ms_ssim_every=every)
             for part, path in seen.parts(judged, eye):
                 part.write(path)
-        return Measurement.merged([Measurement.read(path) for path in (eye, *judged.values())])
+        paths = [*judged.values(), *([eye] if self.eye else [])]
+        return Measurement.merged([Measurement.read(path) for path in paths])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Self
 
-from idse.errors import InputError
+from idse.errors import CodecError, InputError
 from idse.evaluation import coding
 from idse.evaluation.comparison import RatePoint
 from idse.evaluation.decoding import decode_clip, decode_stills
@@ -195,7 +196,13 @@ class Runner:
         while left:
             ended, left = wait(left, timeout=0.5, return_when=FIRST_EXCEPTION)
             for task in ended:
-                task.result()
+                try:
+                    task.result()
+                except BrokenProcessPool:
+                    raise CodecError(
+                        "a process of the evaluation was killed, perhaps for its memory: use fewer "
+                        "jobs; what was measured is kept for the next run"
+                    ) from None
                 cost, what = running[task]
                 done += cost
                 if self._progress is not None:

@@ -174,6 +174,8 @@ class Clip:
     ----------
     rate
         Frames per second.
+    frames
+        Of the whole file.
     block
         Seconds of a unit of the bootstrap.
     """
@@ -184,6 +186,7 @@ class Clip:
     last: int
     step: int
     rate: float
+    frames: int
     block: float = 5.0
     still: ClassVar[bool] = False
 
@@ -236,13 +239,20 @@ class Clip:
                 f"{path} has {max(0, last - first) / rate:.1f} s in the part to judge (it is "
                 f"{frames / rate:.1f} s long): an interval needs two blocks of {block:g} s"
             )
-        name = path.name
-        return cls(name=name, path=path, first=first, last=last, step=step, rate=rate, block=block)
+        return cls(
+            name=path.name,
+            path=path,
+            first=first,
+            last=last,
+            step=step,
+            rate=rate,
+            frames=frames,
+            block=block,
+        )
 
     def complement(self) -> Clip:
         """Return the longer of what lies before and behind this part; itself where it is all."""
-        frames, _ = _probe(self.path)
-        before, behind = (0, self.first), (self.last, frames)
+        before, behind = (0, self.first), (self.last, self.frames)
         first, last = max(before, behind, key=lambda part: part[1] - part[0])
         if last - first < 2 * self.block * self.rate * 0.75:
             return self
