@@ -250,11 +250,15 @@ def choose_size(
                 break
     if gain > math.log1p(-_LEAST_GAIN):
         return Choice(full, f"{of}, no smaller size saves {_LEAST_GAIN:.0%} at equal outputs")
-    return Choice(
-        best,
-        f"{of}, at least {-math.expm1(gain):.0%} fewer bytes than at full size for equal outputs; "
-        f"at the same CRF {-math.expm1(same[0]):.0%} fewer, and {math.exp(same[1]):.2f} times the "
-        "output distance",
+    return Choice(best, f"{of}, {_because(gain, same)}")
+
+
+def _because(gain: float, same: FloatArray) -> str:
+    """Describe changes: of log-rate at equal outputs; of log-rate and log-distance at one CRF."""
+    return (
+        f"at least {-math.expm1(gain):.0%} fewer bytes than at full size for equal outputs; at the "
+        f"same CRF {-math.expm1(same[0]):.0%} fewer, and {math.exp(same[1]):.2f} times the output "
+        "distance"
     )
 
 
