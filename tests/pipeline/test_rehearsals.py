@@ -61,7 +61,16 @@ def clip(tmp_path_factory):
     return path
 
 
-def run(clip, target, *, model="half_blind:sees_left", options=None, two_pass=False, **how):
+def run(
+    clip,
+    target,
+    *,
+    model="half_blind:sees_left",
+    options=None,
+    two_pass=False,
+    progress=None,
+    **how,
+):
     encode = EncodeOptions(
         preset="veryfast",
         options={"crf": "30", "threads": "1"} if options is None else options,
@@ -69,7 +78,7 @@ def run(clip, target, *, model="half_blind:sees_left", options=None, two_pass=Fa
         two_pass=two_pass,
     )
     steering = SteeringOptions(policy=OffsetPolicy(), models=(model,), analyse_every=0.5, **how)
-    return transcode(str(clip), str(target), encode=encode, steering=steering)
+    return transcode(str(clip), str(target), encode=encode, steering=steering, progress=progress)
 
 
 def stock(clip, target):
@@ -240,7 +249,11 @@ def test_a_guard_gives_a_segment_back_to_stock(clip, tmp_path, monkeypatch):
 
 def test_the_oracle_spends_where_the_network_looks(clip, tmp_path):
     found, plain = tmp_path / "found.mp4", stock(clip, tmp_path / "stock.mp4")
-    report = run(clip, found, effort="oracle")
+    steps = []
+    report = run(clip, found, effort="oracle", progress=steps.append)
+    searched = [step.position for step in steps if step.phase == "search"]
+    assert searched == sorted(searched)
+    assert searched[-1] == pytest.approx(2.3)
     (segment,) = report.segments
     assert segment["change"] < -0.2
     assert (report.frames, report.warnings) == (FRAMES, ())

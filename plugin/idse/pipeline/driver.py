@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from idse.errors import InputError
 from idse.pipeline.options import Progress
 from idse.pipeline.source import DecodedFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from idse.codecs.x264 import Encoder, Packet
     from idse.picture import Picture
     from idse.pipeline.source import Item, Source
+    from idse.pipeline.stage import Stage
     from idse.pipeline.writer import Writer
 
 
@@ -31,6 +33,40 @@ class Watch(Protocol):
 
     def flush(self) -> None:
         """See that there are no more."""
+
+
+# What a packet takes beside its data, bytes.
+_PACKET_OVERHEAD = 512
+
+Work: TypeAlias = "tuple[Item, npt.NDArray[np.float32] | None]"
+
+
+def until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
+    """Take items up to the first frame; return those before it, it, and the others.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    items = iter(stage)
+    head: list[Item] = []
+    for item in items:
+        if isinstance(item, DecodedFrame):
+            return head, item, items
+        head.append(item)
+    raise InputError("the source has no frame")
+
+
+def item_size(item: Item) -> int:
+    """Return the bytes that an item holds on to."""
+    return item.size + _PACKET_OVERHEAD
+
+
+def work_size(work: Work) -> int:
+    """Return the bytes that an item with its offsets holds on to."""
+    item, offsets = work
+    return item_size(item) + (0 if offsets is None else offsets.nbytes)
 
 
 class Driver:
@@ -59,9 +95,16 @@ class Driver:
         """Count the next encode from the beginning."""
         self.frames = self.bytes = 0
 
+    def tell(self, position: float, duration: float | None, phase: str) -> None:
+        """Report seconds of video that were gone through without an encode that is counted."""
+        if self._progress is not None:
+            self._progress(
+                Progress(frames=0, position=position, duration=duration, bytes=0, phase=phase)
+            )
+
     def run(
         self,
-        work: Iterable[tuple[Item, npt.NDArray[np.float32] | None]],
+        work: Iterable[Work],
         encoder: Encoder,
         writer: Writer,
         source: Source,

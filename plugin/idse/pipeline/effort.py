@@ -130,6 +130,8 @@ class SegmentSearch:
         How to search.
     limit
         Holds offsets ``(pictures, rows, cols)`` within what the user allows.
+    progress
+        Called after every round with the part of the search that is done.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class SegmentSearch:
         stride: int,
         policy: OraclePolicy,
         limit: Callable[[FloatMap], FloatMap] = lambda offsets: offsets,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._trials = trials
         self._importance = np.array(importance, np.float64) / sum(importance)
@@ -148,6 +151,7 @@ class SegmentSearch:
         self._stride = stride
         self._policy = policy
         self._limit = limit
+        self._progress = progress
         pictures = trials.pictures
         self._count = len(pictures)
         self._pool = Pool(
@@ -204,6 +208,7 @@ class SegmentSearch:
                 bound=policy.bound,
             )
             offsets = self._balanced(offsets, best.trial, current)
+            self._progress((n + 1) / policy.rounds)
         last = self._try(offsets, policy.rounds)
         best = min(best, last, key=lambda tried: tried.change)
         return Found(

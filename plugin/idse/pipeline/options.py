@@ -63,7 +63,8 @@ class Progress:
     bytes
         Of video, so far.
     phase
-        ``"encode"``, or ``"pass 1"`` and ``"pass 2"``.
+        ``"encode"``, or ``"pass 1"`` and ``"pass 2"``; before them what trial encodes are for:
+        ``"measure"``, ``"guard, steered"``, ``"guard, stock"``, ``"search"``...
     """
 
     frames: int

@@ -50,6 +50,9 @@ class Run(Protocol):
     def frames(self, source: Source) -> Iterator[tuple[DecodedFrame, DecodedFrame]]:
         """Decode the source: every frame as it is, and as it is coded."""
 
+    def tell(self, source: Source, position: float, phase: str) -> None:
+        """Tell how far the search has come, in seconds of video."""
+
     def open_encoder(
         self, source: Source, frame: DecodedFrame, extra: Mapping[str, str]
     ) -> tuple[Encoder, Timeline]:
@@ -164,7 +167,7 @@ class OffsetSearch:
                 begin = segment.seconds if begin is None else begin
                 with segment.store:
                     crf = self._crf(source, segment) if crf is None else crf
-                    found = self._segment(source, segment, crf)
+                    found = self._segment(source, segment, crf, segment.seconds - begin)
                 for n in range(len(segment.times)):
                     record.append(None if found.offsets is None else found.offsets[n])
                 self.verdicts.append(
@@ -193,10 +196,11 @@ class OffsetSearch:
         crf = _FIRST_CRF + _HALVING_QP * math.log2(rate / max(parameters.bitrate, 1))
         return min(max(crf, _CRF_RANGE[0]), _CRF_RANGE[1])
 
-    def _segment(self, source: Source, segment: _Segment, crf: float) -> Found:
+    def _segment(self, source: Source, segment: _Segment, crf: float, begin: float) -> Found:
         encoder, timeline = self._run.open_encoder(source, segment.first, _at(crf))
         encoder.close()
         limits = Allocator(self._limits, encoder.mb_shape, crf=encoder.parameters.crf)
+        seconds = float((segment.times[-1].pts - segment.times[0].pts) * source.time_base)
         stride = max(2, math.ceil(len(segment.times) / self._policy.samples))
         trials = Trials(
             segment.store,
@@ -212,6 +216,7 @@ class OffsetSearch:
             stride=stride,
             policy=self._policy,
             limit=limits.limit,
+            progress=lambda part: self._run.tell(source, begin + part * seconds, "search"),
         )
         try:
             return search.run()

@@ -8,13 +8,13 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from idse.allocation.matrices import matrix_options
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
-from idse.pipeline.driver import Driver
+from idse.pipeline.driver import Driver, item_size, until_frame, work_size
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
@@ -32,20 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from idse.codecs.x264 import X264Library
-    from idse.pipeline.driver import Watch
+    from idse.pipeline.driver import Watch, Work
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import Progress
     from idse.pipeline.rehearsal import Steer, Wrap
-    from idse.pipeline.steering import FloatMap, Maps, Origin
+    from idse.pipeline.steering import Maps, Origin
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
 # The second is the larger one: it keeps the encoder busy while a network looks at a frame.
 _DECODED_BUDGET = 16 << 20
 _STEERED_BUDGET = 40 << 20
-_PACKET_OVERHEAD = 512
 _DEFAULT_QP = 26.0
-
-Work: TypeAlias = "tuple[Item, FloatMap | None]"
 
 
 def transcode(
@@ -225,10 +222,10 @@ class _Transcode:
         steered: bool = True,
     ) -> None:
         """Decode the source once and encode it; into ``sink``, or to learn something."""
-        decoded = Stage(source.items(), size=_item_size, budget=_DECODED_BUDGET, name="decode")
+        decoded = Stage(source.items(), size=item_size, budget=_DECODED_BUDGET, name="decode")
         stages: list[Stage[Item] | Stage[Work]] = [decoded]
         try:
-            head, first, rest = _until_frame(decoded)
+            head, first, rest = until_frame(decoded)
             self._open_scaler(first)
             encoder, timeline = self.open_encoder(source, first, extra, steered=steered)
             with encoder:
@@ -245,7 +242,7 @@ class _Transcode:
                     work = ((item, None) for item in items)
                 else:
                     work = ahead = Stage(
-                        steer(items), size=_work_size, budget=_STEERED_BUDGET, name="steer"
+                        steer(items), size=work_size, budget=_STEERED_BUDGET, name="steer"
                     )
                     stages.append(ahead)
                 writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
@@ -258,6 +255,10 @@ class _Transcode:
             joined = [stage.join() for stage in stages]
             if all(joined):
                 source.close()
+
+    def tell(self, source: Source, position: float, phase: str) -> None:
+        """Tell how far something that encodes nothing to keep has come, in seconds of video."""
+        self._driver.tell(position, source.duration, phase)
 
     def frames(self, source: Source) -> Iterator[tuple[DecodedFrame, DecodedFrame]]:
         """Decode the source: every frame as it is, and as it is coded."""
@@ -381,23 +382,3 @@ class _Transcode:
             scaled_to=self._scaler.size if self._scaler else None,
             scaled_because=self._scaler.why if self._scaler else None,
         )
-
-
-def _until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
-    """Take items up to the first frame; return those before it, it, and the others."""
-    items = iter(stage)
-    head: list[Item] = []
-    for item in items:
-        if isinstance(item, DecodedFrame):
-            return head, item, items
-        head.append(item)
-    raise InputError("the source has no frame")
-
-
-def _item_size(item: Item) -> int:
-    return item.size + _PACKET_OVERHEAD
-
-
-def _work_size(work: Work) -> int:
-    item, offsets = work
-    return _item_size(item) + (0 if offsets is None else offsets.nbytes)
