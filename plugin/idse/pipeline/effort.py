@@ -283,7 +283,7 @@ class SegmentSearch:
 
     def _sampled(self, n: int) -> frozenset[int]:
         """Return the pictures that are measured in round n: where possible none that is judged."""
-        phases = [p for p in (1, 3, 2) if p < self._stride]
+        phases = [p for p in (1, 3) if p < self._stride]
         start = phases[n % len(phases)] if self._count > self._stride else 0
         return frozenset(range(start, self._count, self._stride))
 
