@@ -25,7 +25,7 @@ IOU_THRESHOLDS = (np.arange(50, 100, 5) / 100).astype(np.float32)
 PSEUDO_LABEL_SCORE = 0.25
 MAX_DETECTIONS = 100
 _RECALL_STEPS = 100  # 101 points: 0, 0.01, ..., 1
-_ROWS_AT_ONCE = 64  # of the resamples: bounds memory on long videos
+_AT_ONCE = 1 << 21  # detections times resamples: bounds memory on long videos
 
 
 def confident(found: Detections, score: float = PSEUDO_LABEL_SCORE) -> Detections:
@@ -114,11 +114,12 @@ def mean_average_precision(
     for index in np.unique(np.concatenate([m.truth for m in matches])):
         count = np.array([np.count_nonzero(m.truth == index) for m in matches])
         chosen = classes == index
+        parts = min(len(weights), 1 + len(weights) * int(np.count_nonzero(chosen)) // _AT_ONCE)
         precisions.append(
             np.concatenate(
                 [
                     _average_precision(part[:, picture[chosen]], hits[:, chosen], part @ count)
-                    for part in np.array_split(weights, -(-len(weights) // _ROWS_AT_ONCE))
+                    for part in np.array_split(weights, parts)
                 ]
             )
         )
