@@ -169,14 +169,16 @@ def test_rate_change_is_read_off_two_lines():
     assert rate_change(noise, noise) is None
 
 
-def test_a_single_sample_does_not_decide():
-    rate = np.log([100.0, 200.0, 400.0])
-    full = np.stack([np.stack([rate, -rate], axis=1)] * 4)
-    small = full.copy()
-    small[2, :, 0] -= 2  # saves a lot, on one sample
-    assert np.isclose(sure_change(full, small), 0)
-    small = full - [0.3, 0]
-    assert np.isclose(sure_change(full, small), -0.3)
-    assert np.isclose(sure_change(full[:1], small[:1]), -0.3)
-    small[1, :, 1] += 50
-    assert sure_change(full, small) is None
+def test_no_single_sample_and_no_single_mean_decides():
+    size = np.array([100.0, 200.0, 400.0])
+    full = np.stack([np.stack([size, 100 / size])] * 4, axis=-1)
+    cheap = full.copy()
+    cheap[0, :, 2] *= 0.1  # saves a lot, on one sample
+    assert np.isclose(sure_change(full, cheap), 0)
+    cheap = full * np.array([0.7, 1]).reshape(2, 1, 1)
+    assert np.isclose(sure_change(full, cheap), np.log(0.7))
+    assert np.isclose(sure_change(full[..., :1], cheap[..., :1]), np.log(0.7))
+    # Two empty scenes become better, and two with something in them much worse.
+    cheap[1, :, :2] *= 0.01
+    cheap[1, :, 2:] *= 20
+    assert sure_change(full, cheap) is None

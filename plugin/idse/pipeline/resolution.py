@@ -227,14 +227,10 @@ def choose_size(
     weights = np.array([weight for _, weight in networks]) / sum(w for _, w in networks)
 
     def curves(size: tuple[int, int], steps: Sequence[float]) -> FloatArray:
-        """Log-bytes and log-distance of every sample, ``(samples, steps, 2)``.
-
-        Logarithms of single samples, so that no single one decides.
-        """
+        """Bytes and relative distance of every sample, ``(2, steps, samples)``."""
         points = measured if size == full else [trial.run(size, crf + step) for step in steps]
-        relative = [np.maximum(d / scale[:, None], _LEAST_DISTANCE) for _, d in points]
-        distance = [weights @ np.log(d) for d in relative]
-        return np.stack([np.log([size for size, _ in points]), distance], axis=-1).swapaxes(0, 1)
+        relative = [weights @ (d / scale[:, None]) for _, d in points]
+        return np.stack([[size for size, _ in points], relative])
 
     base = curves(full, _FULL_STEPS)
     best, gain, worse, same = full, 0.0, 0, np.zeros(2)
@@ -243,7 +239,7 @@ def choose_size(
         found = sure_change(base, points)
         if found is not None and found < gain:
             best, gain, worse = size, found, 0
-            same = points.mean(axis=0)[_MIDDLE].mean(axis=0) - base.mean(axis=0)[1]
+            same = _line(points)[_MIDDLE].mean(axis=0) - _line(base)[1]
         else:
             worse += 1
             if worse == _PATIENCE:
@@ -270,27 +266,42 @@ def _candidates(form: PictureFormat) -> Iterator[tuple[int, int]]:
             yield size
 
 
+def _line(samples: FloatArray, *, typical: bool = False) -> FloatArray:
+    """Return log-rate and log-distance ``(n, 2)`` of samples ``(2, n, samples)`` together.
+
+    The distance is the mean, which those that hold most decide, or typical: the geometric mean.
+    """
+    size, distance = samples
+    mean = np.log(np.maximum(distance, _LEAST_DISTANCE)).mean(axis=1)
+    if not typical:
+        mean = np.log(np.maximum(distance.mean(axis=1), _LEAST_DISTANCE))
+    return np.stack([np.log(size.mean(axis=1)), mean], axis=1)
+
+
 def sure_change(full: FloatArray, small: FloatArray) -> float | None:
     """Return the change of log-rate at equal log-distance that no single sample decides.
 
     Parameters
     ----------
     full, small
-        float64 ``(samples, n, 2)``: as for :func:`rate_change`, of every sample.
+        float64 ``(2, n, samples)``: bytes and distance, relative to that at full size, of every
+        sample at n rates; in the middle of ``full`` what is asked for.
 
     Returns
     -------
-    The least favourable change over all ways to leave one sample out; None where there is none.
+    The least favourable change over all ways to leave one sample out, by the mean distance and by
+    the typical one; None where there is none.
     """
-    count = len(full)
-    if count == 1:
-        return rate_change(full[0], small[0])
-    changes = []
-    for n in range(count):
-        kept = np.arange(count) != n
-        changes.append(rate_change(full[kept].mean(axis=0), small[kept].mean(axis=0)))
+    count = full.shape[2]
+    every = np.arange(count)
+    subsets = [every != n for n in range(count)] if count > 1 else [every == 0]
+    changes = [
+        rate_change(*(_line(curve[..., kept], typical=typical) for curve in (full, small)))
+        for kept in subsets
+        for typical in (False, True)
+    ]
     known = [change for change in changes if change is not None]
-    return max(known) if len(known) == count else None
+    return max(known) if len(known) == len(changes) else None
 
 
 def rate_change(full: FloatArray, small: FloatArray) -> float | None:
