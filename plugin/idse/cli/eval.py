@@ -34,8 +34,22 @@ examples:
   idse eval --list-suites
 
 A configuration is a name and options of idse transcode; a suite is a file of them (TOML), one of
-the package's or your own. Measurements are kept by content: a run that was interrupted goes on, and
-one more configuration or judge costs only itself. Exit code 0, 2 for an error, 130 for Ctrl-C.
+the package's or your own:
+
+  anchor = "stock"
+  [[configuration]]
+  name = "stock"
+  arguments = "--no-steer"
+  [[configuration]]
+  name = "denoised"
+  arguments = "--no-steer"
+  filter = "hqdn3d"                 # before the encode, as for ffmpeg -vf; or "downscale"
+  rates = [19, 23, 27, 31, 35, 39]
+  alone = true                      # compared with the anchor alone, over what both reach
+
+"downscale" shrinks to what the first judge looks at. Judged is always against the source itself.
+Measurements are kept by content: a run that was interrupted goes on, and one more configuration or
+judge costs only itself. Exit code 0, 2 for an error, 130 for Ctrl-C.
 """
 _PROGRESS_SECONDS = 0.5
 
@@ -193,11 +207,18 @@ def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
 
 
 def _panel(args: argparse.Namespace, suite: Suite) -> Panel:
+    from idse.errors import InputError
     from idse.evaluation.decoding import need_ffmpeg
     from idse.evaluation.panel import Panel
+    from idse.vision.registry import find_model
 
     need_ffmpeg()
     models = tuple(dict.fromkeys(args.judge or suite.judges or (DEFAULT_MODEL,)))
+    for name in models:
+        if "@" in name:
+            raise InputError(f"judge {name} must be judged by its output, not a layer")
+        if ":" not in name and not name.endswith(".onnx"):
+            find_model(name)
     return Panel(models=models, cache=_cache(args.cache))
 
 
