@@ -53,36 +53,36 @@ def test_the_mean_of_equals_is_their_own_weight():
     assert mean_log_weight(own, None) == pytest.approx(level(1))
 
 
-def leaving(reads, residual=0.0, length=4):
+def leaving(looks, residual=0.0, length=4):
     """Return the mean log-weight of every picture of a still scene."""
     window = Lookahead(length, qp=26)
     told = {}
-    for index, read in enumerate(reads):
+    for index, count in enumerate(looks):
         motion = field(residual=residual) if index else None
         fresh = level(0) if index == 0 else None
-        window.push(index, motion, fresh, seconds=index, read=read)
+        window.push(index, motion, fresh, seconds=index, looks=count)
         told.update(window.ready())
     told.update(window.rest())
     return [float(values.mean()) for values in told.values()]
 
 
 def test_pictures_that_all_are_read_are_left_alone():
-    assert leaving([True] * 8) == pytest.approx([0] * 8, abs=1e-5)
+    assert leaving([1] * 8) == pytest.approx([0] * 8, abs=1e-5)
 
 
 def test_a_picture_that_is_not_read_counts_by_what_copies_it():
-    told = leaving([True, False, False, True], length=3)
+    told = leaving([1, 0, 0, 1], length=3)
     assert told == pytest.approx([-1, np.log2(1 / 3), -1, 0], abs=1e-5)
     # Where nothing is copied it counts for nothing, and one that is read for as much as ever.
-    apart = leaving([True, False, False, True], residual=1000.0, length=3)
+    apart = leaving([1, 0, 0, 1], residual=1000.0, length=3)
     assert apart == pytest.approx([0, -16, -16, 0], abs=1e-5)
 
 
 def test_nothing_is_copied_across_a_gap():
     window = Lookahead(4, qp=26)
-    window.push("a", None, level(0), seconds=0, read=False)
-    window.push("b", field(), None, seconds=1, read=False)
-    window.push("c", None, level(0), seconds=2, read=True)
+    window.push("a", None, level(0), seconds=0, looks=0.0)
+    window.push("b", field(), None, seconds=1, looks=0.0)
+    window.push("c", None, level(0), seconds=2)
     told = dict(window.rest())
     assert told["a"] == pytest.approx(level(-16))
     assert told["b"] == pytest.approx(level(-16))

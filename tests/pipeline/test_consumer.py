@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from idse.errors import InputError
@@ -13,8 +14,8 @@ pytestmark = pytest.mark.fast
 
 def read(fps, times, duration, time_base=Fraction(1, 1000)):
     consumer = Consumer(fps, time_base)
-    reads = [consumer.reads(FrameTime(pts=pts, duration=duration)) for pts in times]
-    return [index for index, value in enumerate(reads) if value]
+    looks = [consumer.looks(FrameTime(pts=pts, duration=duration)) for pts in times]
+    return [index for index, value in enumerate(looks) if value]
 
 
 @pytest.mark.parametrize("start", [0, 370, -40])
@@ -43,8 +44,17 @@ def test_gaps_in_the_source_are_read_once():
     consumer = Consumer(2, Fraction(1, 1000))
     durations = [100, 100, 1800, 100, 100]
     pairs = zip(times, durations, strict=True)
-    reads = [consumer.reads(FrameTime(pts=pts, duration=length)) for pts, length in pairs]
-    assert reads == [True, False, True, True, False]
+    looks = [consumer.looks(FrameTime(pts=pts, duration=length)) for pts, length in pairs]
+    assert [value > 0 for value in looks] == [True, False, True, True, False]
+
+
+def test_frames_that_are_read_stand_for_those_that_are_not():
+    for fps, expected in ((2, 5.0), (10, 1.0), (30, 1.0)):
+        consumer = Consumer(fps, Fraction(1, 1000))
+        frames = [FrameTime(pts=pts, duration=100) for pts in range(0, 1000, 100)]
+        looks = [consumer.looks(frame) for frame in frames]
+        assert max(looks) == pytest.approx(expected)
+        assert np.mean(looks) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])

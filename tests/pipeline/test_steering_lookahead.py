@@ -149,9 +149,9 @@ def test_frames_that_nobody_reads_get_less_the_less_is_copied_from_them(still, m
         last = len(values) // every * every
         means[path.stem] = [values[n:last:every].mean() for n in range(every)]
     # A still picture is copied from frame to frame: who copies it last matters little.
-    assert means["still"][1] - means["still"][0] < 3
-    assert means["moving"][1] > means["still"][1]
-    assert min(means["moving"][1:]) > means["moving"][0] + 0.5
+    assert means["still"][1] - means["still"][0] < 4
+    assert means["moving"][1] > means["still"][1] + 1
+    assert min(means["moving"][1:]) > means["moving"][0] + 4
 
 
 def test_options_ask_for_what_the_consumer_reads():

@@ -36,7 +36,7 @@ class _Waiting(Generic[T]):
     ``before`` and ``after`` are log-weights times their confidence, and the confidence in [0, 1],
     float32 ``(2, rows, cols)``; None where nothing is known from that side, ``after`` also where
     ``before`` is. ``begin`` and ``end``: seconds at which the analyses that they come from were
-    shown. ``read``: whether anybody looks at it. ``share``: see `reuse.copied_share`.
+    shown. ``looks``: how often it is looked at. ``share``: see `reuse.copied_share`.
     """
 
     item: T
@@ -45,7 +45,7 @@ class _Waiting(Generic[T]):
     analysed: bool
     before: FloatMap | None
     begin: float
-    read: bool
+    looks: float
     share: FloatMap | None
     after: FloatMap | None = None
     end: float = 0.0
@@ -58,11 +58,11 @@ class _Waiting(Generic[T]):
         return self.log_weight
 
     def weight(self, shape: tuple[int, ...]) -> FloatMap:
-        """Return the weights, 1 where nothing is known, 0 where nobody looks."""
-        known = self.known()
-        if not self.read:
-            return np.zeros(shape, np.float32)
-        return np.ones(shape, np.float32) if known is None else np.exp2(known)
+        """Return the weights, those of the mean where nothing is known, by the looks."""
+        known = self.known() if self.looks else None
+        if known is None:
+            return np.full(shape, self.looks, np.float32)
+        return np.float32(self.looks) * np.exp2(known)
 
 
 class Lookahead(Generic[T]):
@@ -100,7 +100,7 @@ class Lookahead(Generic[T]):
         fresh: FloatMap | None,
         *,
         seconds: float,
-        read: bool = True,
+        looks: float = 1.0,
     ) -> FloatMap | None:
         """Take in the next picture.
 
@@ -114,8 +114,8 @@ class Lookahead(Generic[T]):
             float32 ``(rows, cols)``: its log-weights where it was analysed.
         seconds
             When it is shown.
-        read
-            Whether anybody looks at it.
+        looks
+            How often it is looked at, 0 for never; 1 on average over all pictures.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class Lookahead(Generic[T]):
         if self._qp is not None and field is not None:
             share = copied_share(field, self._qp)
         self._waiting.append(
-            _Waiting(item, seconds, field, fresh is not None, before, self._begin, read, share)
+            _Waiting(item, seconds, field, fresh is not None, before, self._begin, looks, share)
         )
         if fresh is not None:
             self._carry_back(fresh)

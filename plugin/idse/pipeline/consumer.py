@@ -39,17 +39,22 @@ class Consumer:
         self._first: int | None = None
         self._before = 0
 
-    def reads(self, time: FrameTime) -> bool:
-        """Tell whether the next frame is read.
+    def looks(self, time: FrameTime) -> float:
+        """Tell how much the next frame counts: 0 where it is not read, 1 on average over all.
 
         Call it for every frame, in order. A frame takes the instants from the middle between it and
         the frame before to the middle between it and the next one, which its duration tells.
         """
+        rate = self._ticks * self._time_base
         if self._first is None:
-            self._first = self._before = time.pts
-            return True
-        begin = Fraction(self._before + time.pts, 2) - self._first
-        end = time.pts + Fraction(time.duration, 2) - self._first
+            self._first = time.pts
+            instants = 1
+        else:
+            begin = Fraction(self._before + time.pts, 2) - self._first
+            end = time.pts + Fraction(time.duration, 2) - self._first
+            instants = math.floor(end * rate) - math.floor(begin * rate)
         self._before = time.pts
-        scale = self._ticks * self._time_base
-        return math.floor(end * scale) > math.floor(begin * scale)
+        if instants < 1:
+            return 0.0
+        # A frame that is read stands for those around it that are not.
+        return max(1.0, float(1 / (rate * time.duration)) if time.duration > 0 else 1.0)

@@ -348,14 +348,14 @@ class Steering:
             seen.steered = False
         seen.rate = estimate_bits(picture, field, qp=self._qp)
         log_weight = self._window.push(
-            seen, field, fresh, seconds=seconds, read=self._reads(seen.frame)
+            seen, field, fresh, seconds=seconds, looks=self._looks(seen.frame)
         )
         elapsed = 0.0 if self._shown is None else seconds - self._shown
         self._shown = seconds
         self._background.look(picture, field, log_weight if seen.steered else None, elapsed)
 
-    def _reads(self, frame: DecodedFrame) -> bool:
-        return self._consumer is None or self._consumer.reads(frame.time)
+    def _looks(self, frame: DecodedFrame) -> float:
+        return 1.0 if self._consumer is None else self._consumer.looks(frame.time)
 
     def _leave(
         self, ready: Iterable[tuple[_Seen, FloatMap | None]]
