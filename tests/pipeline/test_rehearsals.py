@@ -242,6 +242,7 @@ def test_a_guard_gives_a_segment_back_to_stock(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "judge", lambda *_, **__: worse)
     report = run(clip, guarded.with_name("worse.mp4"), guard=True)
     assert report.segments == ({"start": 0.0, "change": 0.1, "steered": False},)
+    assert report.frames_unsteered == FRAMES
     ours = elementary(guarded.with_name("worse.mp4"))
     assert ours == elementary(stock(clip, tmp_path / "stock.mp4"))
     assert ours != elementary(steered)
@@ -256,7 +257,7 @@ def test_the_oracle_spends_where_the_network_looks(clip, tmp_path):
     assert searched[-1] == pytest.approx(2.3)
     (segment,) = report.segments
     assert segment["change"] < -0.2
-    assert (report.frames, report.warnings) == (FRAMES, ())
+    assert (report.frames, report.frames_unsteered, report.warnings) == (FRAMES, 0, ())
     assert times(found) == times(clip)
     assert len(elementary(found)) < 1.1 * len(elementary(plain))
     qp = np.stack([m.qp_array for m in read_macroblocks(found)])

@@ -66,6 +66,11 @@ class OffsetRecord:
         self._file = tempfile.TemporaryFile(prefix="idse-offsets-")  # noqa: SIM115 - see close
         self._starts: list[int] = []
 
+    @property
+    def frames_without(self) -> int:
+        """How many frames have no offsets."""
+        return sum(start < 0 for start in self._starts)
+
     def append(self, offsets: FloatMap | None) -> None:
         """Keep the offsets of the next frame; None: it has none."""
         self._starts.append(-1 if offsets is None else self._file.tell())

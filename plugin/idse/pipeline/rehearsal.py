@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -79,11 +79,26 @@ class Wrap(Protocol):
 
 @dataclass(kw_only=True)
 class Lesson:
-    """What was learnt, for the encode that is kept and for the report."""
+    """What was learnt, for the encode that is kept and for the report.
+
+    Attributes
+    ----------
+    maps
+        Of the encode that is kept; None where ``wrap`` brings the offsets.
+    wrap
+        What is done to its offsets.
+    frames_measured
+        Whose losses were measured.
+    left_out
+        Returns how many frames ``wrap`` has left without offsets in the last pass.
+    verdicts
+        Of every segment.
+    """
 
     maps: Maps | None
     wrap: Wrap | None = None
     frames_measured: int = 0
+    left_out: Callable[[], int] = lambda: 0
     verdicts: Sequence[Verdict] = field(default_factory=tuple)
 
 
@@ -175,7 +190,8 @@ def rehearse(
         recorded.rewind()
         verdicts = judge(*tallies, importance=meters.importance)
         lesson.verdicts = tuple(verdicts[segment] for segment in sorted(verdicts))
-        lesson.wrap = _guarding(verdicts)
+        guarding = _Guarding(verdicts)
+        lesson.wrap, lesson.left_out = guarding, guarding.left_out
     return lesson
 
 
@@ -196,6 +212,7 @@ def _search(
     return Lesson(
         maps=None,
         wrap=lambda _steer, _source: record.run,
+        left_out=lambda: record.frames_without,
         frames_measured=search.frames_measured,
         verdicts=search.verdicts,
     )
@@ -218,14 +235,23 @@ def _tally(
     return tally
 
 
-def _guarding(verdicts: Mapping[int, Verdict]) -> Wrap:
-    """Return what leaves out the offsets of segments that are better without."""
+class _Guarding:
+    """Leaves out the offsets of segments that are better without, in every pass."""
 
-    def wrap(steer: Steer | None, source: Source) -> Steer:
+    def __init__(self, verdicts: Mapping[int, Verdict]) -> None:
+        self._verdicts = verdicts
+        self._last: Guarded[Any] | None = None
+
+    def __call__(self, steer: Steer | None, source: Source) -> Steer:
         assert steer is not None
-        return Guarded(steer, verdicts, lambda frame: float(frame.time.pts * source.time_base)).run
+        self._last = Guarded(
+            steer, self._verdicts, lambda frame: float(frame.time.pts * source.time_base)
+        )
+        return self._last.run
 
-    return wrap
+    def left_out(self) -> int:
+        """Return how many frames had their offsets left out in the last pass."""
+        return 0 if self._last is None else self._last.frames_left_out
 
 
 def _coarser(parameters: Mapping[str, str]) -> dict[str, str]:

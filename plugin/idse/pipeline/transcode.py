@@ -364,11 +364,16 @@ class _Transcode:
         return self._steering
 
     def _report(self, size: int, seconds: float) -> Report:
-        steering = self._steering
+        steering, lesson = self._steering, self._lesson
+        unsteered = steering.frames_unsteered if steering else self._driver.frames
+        if lesson.wrap is not None:
+            unsteered = lesson.left_out() + (
+                steering.frames_unsteered if steering and lesson.maps else 0
+            )
         return Report(
             frames=self._driver.frames,
             frames_analysed=steering.frames_analysed if steering else 0,
-            frames_unsteered=steering.frames_unsteered if steering else self._driver.frames,
+            frames_unsteered=unsteered,
             bytes=size,
             seconds=round(seconds, 3),
             analysis_seconds=round(steering.seconds if steering else 0.0, 3),
@@ -377,8 +382,8 @@ class _Transcode:
             x264_build=self._library.build,
             model=self._steer.name if self._steer else None,
             warnings=self._warnings.messages,
-            frames_measured=self._lesson.frames_measured,
-            segments=tuple(verdict.facts() for verdict in self._lesson.verdicts),
+            frames_measured=lesson.frames_measured,
+            segments=tuple(verdict.facts() for verdict in lesson.verdicts),
             scaled_to=self._scaler.size if self._scaler else None,
             scaled_because=self._scaler.why if self._scaler else None,
         )
