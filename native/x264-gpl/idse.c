@@ -40,33 +40,51 @@ static void copy_weights( idse_picture_t *p, const uint16_t *weights )
                 memcpy( out, weights + (size_t)(4 * mb_y + row) * stride + 4 * mb_x, 4 * sizeof( *out ) );
 }
 
+/* Copy, and tell whether all is within the limits: one pass, in 16 bits, that compilers vectorise. */
 static int copy_sketches( idse_picture_t *p, const x264_distortion_t *d )
 {
     size_t macroblocks = (size_t)p->columns * p->rows;
     size_t used = (size_t)d->i_sketches * p->cells * p->cells;
     size_t size = (size_t)p->count * p->cells * p->cells;
-    int most = 0;
+    uint16_t beyond = 0;
     for( size_t mb = 0; mb < macroblocks; mb++ )
     {
         const int16_t *from = d->sketches + mb * used;
         int16_t *to = p->sketches + mb * size;
         for( size_t i = 0; i < used; i++ )
         {
-            int magnitude = abs( from[i] );
-            most = magnitude > most ? magnitude : most;
+            beyond |= (uint16_t)(from[i] > IDSE_MAX_SKETCH) | (uint16_t)(from[i] < -IDSE_MAX_SKETCH);
             to[i] = from[i];
         }
         memset( to + used, 0, (size - used) * sizeof( *to ) );
     }
     memcpy( p->shares, d->shares, macroblocks * sizeof( *p->shares ) );
-    return most <= IDSE_MAX_SKETCH;
+    return !beyond;
 }
 
-/* One allocation, so that x264_free frees all of it. */
-static idse_picture_t *new_picture( const x264_distortion_t *d )
+static void free_pictures( idse_picture_t **list )
+{
+    while( *list )
+    {
+        idse_picture_t *p = *list;
+        *list = p->next;
+        x264_free( p );
+    }
+}
+
+/* One allocation, so that x264_free frees all of it. Fresh memory costs more than filling it does:
+ * what an earlier picture had is taken where it has the same shape. */
+static idse_picture_t *new_picture( x264_t *h, const x264_distortion_t *d )
 {
     size_t macroblocks = (size_t)d->i_mb_columns * d->i_mb_rows;
     int count = (d->i_sketches + 3) & ~3, cells = count ? d->i_cells : 0;
+    if( h->idse.spare && h->idse.spare->count == count && h->idse.spare->cells == cells )
+    {
+        idse_picture_t *spare = h->idse.spare;
+        h->idse.spare = spare->next;
+        return spare;
+    }
+    free_pictures( &h->idse.spare );
     size_t head = (sizeof( idse_picture_t ) + 63) & ~(size_t)63;
     size_t weights = (macroblocks * 16 * sizeof( uint16_t ) + 63) & ~(size_t)63;
     size_t shares = (macroblocks * sizeof( uint16_t ) + 63) & ~(size_t)63;
@@ -89,7 +107,7 @@ static idse_picture_t *new_picture( const x264_distortion_t *d )
     return p;
 }
 
-/* Take what is pending for a picture out of the list, and what is pending for earlier ones off it. */
+/* Take what is pending for a picture out of the list. */
 static idse_picture_t *take_pending( x264_t *h, int64_t frame )
 {
     idse_picture_t **link = &h->idse.pending;
@@ -121,7 +139,7 @@ int x264_idse_set( x264_t *h, int64_t frame, const x264_distortion_t *distortion
         x264_free( take_pending( h, frame ) );
         return 0;
     }
-    if( !(p = new_picture( distortion )) )
+    if( !(p = new_picture( h, distortion )) )
         return -3;
     copy_weights( p, distortion->weights );
     if( p->count && !copy_sketches( p, distortion ) )
@@ -144,19 +162,20 @@ void x264_idse_detach( x264_frame_t *frame )
 
 void x264_idse_attach( x264_t *h, x264_frame_t *frame )
 {
-    x264_idse_detach( frame ); /* frames are used again */
-    frame->idse = take_pending( h->thread[0], frame->i_frame );
+    h = h->thread[0];
+    if( frame->idse ) /* frames are used again */
+    {
+        frame->idse->next = h->idse.spare;
+        h->idse.spare = frame->idse;
+    }
+    frame->idse = take_pending( h, frame->i_frame );
 }
 
 void x264_idse_close( x264_t *h )
 {
     h = h->thread[0];
-    while( h->idse.pending )
-    {
-        idse_picture_t *p = h->idse.pending;
-        h->idse.pending = p->next;
-        x264_free( p );
-    }
+    free_pictures( &h->idse.pending );
+    free_pictures( &h->idse.spare );
 }
 
 void x264_idse_macroblock( x264_t *h )

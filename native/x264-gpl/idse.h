@@ -15,7 +15,8 @@ typedef struct
 {
     idse_block_t block;         /* of that macroblock */
     const idse_ssd_t *ssd;      /* kernels, by size */
-    struct idse_picture *pending;  /* handed in, not encoded yet, by frame; in thread[0] only */
+    struct idse_picture *pending;  /* handed in, not encoded yet; in thread[0] only, as is... */
+    struct idse_picture *spare;    /* ...what frames had that were used again */
     uint16_t field_weights[16];
     int16_t field_sketches[IDSE_MAX_SKETCHES*IDSE_MAX_CELLS*IDSE_MAX_CELLS];
 } idse_state_t;

@@ -109,26 +109,22 @@ AVX2_INLINE uint64_t sum_of_64( __m128i v )
     return (uint64_t)_mm_cvtsi128_si64( _mm_add_epi64( v, _mm_unpackhi_epi64( v, v ) ) );
 }
 
-/* Sum of products with the sketches, squared: ``sums`` has cells x cells values, zeros outside of
- * the block; ``first`` and ``last`` are the groups of 16 of them that hold the block. */
-AVX2_INLINE uint64_t sketch_energy( const idse_block_t *block, const int16_t *sums, int first, int last )
+/* Sum over the sketches of their product with ``sums``, squared. ``sums`` are groups of 16 cells, zeros
+ * outside of the block; ``first`` is where they begin in a sketch of ``size`` cells. */
+AVX2_INLINE uint64_t sketch_energy( const idse_block_t *block, const __m256i *sums, int groups, int first, int size )
 {
-    int size = block->cells * block->cells;
-    const int16_t *sketch = block->sketches;
+    const int16_t *sketch = block->sketches + first;
     __m128i energy = _mm_setzero_si128();
     for( int s = 0; s < block->count; s += 4, sketch += 4 * size )
     {
         __m256i p[4];
         for( int k = 0; k < 4; k++ )
-        {
-            p[k] = _mm256_setzero_si256();
-            for( int group = first; group <= last; group++ )
+            for( int g = 0; g < groups; g++ )
             {
-                __m256i values = _mm256_loadu_si256( (const __m256i *)(sums + group * 16) );
-                __m256i row = _mm256_loadu_si256( (const __m256i *)(sketch + k * size + group * 16) );
-                p[k] = _mm256_add_epi32( p[k], _mm256_madd_epi16( values, row ) );
+                __m256i cells = _mm256_loadu_si256( (const __m256i *)(sketch + k * size + g * 16) );
+                __m256i product = _mm256_madd_epi16( sums[g], cells );
+                p[k] = g ? _mm256_add_epi32( p[k], product ) : product;
             }
-        }
         __m256i four = _mm256_hadd_epi32( _mm256_hadd_epi32( p[0], p[1] ), _mm256_hadd_epi32( p[2], p[3] ) );
         __m128i products = _mm_add_epi32( _mm256_castsi256_si128( four ), _mm256_extracti128_si256( four, 1 ) );
         __m128i odd = _mm_srli_epi64( products, 32 );
@@ -138,49 +134,57 @@ AVX2_INLINE uint64_t sketch_energy( const idse_block_t *block, const int16_t *su
     return sum_of_64( energy );
 }
 
-/* Error of four rows, summed over cells of 2x2 (``out``: two rows of 8) or 4x4 (one row of 4). */
-AVX2_INLINE void cell_sums( const __m256i *rows, int16_t *out, int cells, int x, int w )
+/* Four rows of error as two rows of 8 sums over 2x2 samples, at the block's place in the macroblock. */
+AVX2_INLINE __m256i sums_2x2( const __m256i *rows, int x, int w )
 {
     const __m256i ones = _mm256_set1_epi16( 1 );
-    __m256i upper = _mm256_add_epi16( rows[0], rows[1] ), lower = _mm256_add_epi16( rows[2], rows[3] );
-    int16_t sums[16];
-    if( cells == 8 )
-    {
-        __m256i both = _mm256_packs_epi32( _mm256_madd_epi16( upper, ones ), _mm256_madd_epi16( lower, ones ) );
-        both = _mm256_permute4x64_epi64( both, 0xd8 ); /* eight sums of the upper rows, then the lower */
-        if( w == 16 )
-        {
-            _mm256_storeu_si256( (__m256i *)out, both );
-            return;
-        }
-        _mm256_storeu_si256( (__m256i *)sums, both );
-        memcpy( out + x / 2, sums, (size_t)w );
-        memcpy( out + 8 + x / 2, sums + 8, (size_t)w );
-    }
-    else
-    {
-        __m256i pairs = _mm256_madd_epi16( _mm256_add_epi16( upper, lower ), ones );
-        __m256i fours = _mm256_hadd_epi32( pairs, pairs );
-        fours = _mm256_packs_epi32( fours, fours ); /* per half: two sums, repeated */
-        _mm256_storeu_si256( (__m256i *)sums, fours );
-        memcpy( out + x / 4, sums, 4 ); /* w = 4: the second is a zero, overwritten by the next row */
-        if( w == 16 )
-            memcpy( out + 2, sums + 8, 4 );
-    }
+    __m256i upper = _mm256_madd_epi16( _mm256_add_epi16( rows[0], rows[1] ), ones );
+    __m256i lower = _mm256_madd_epi16( _mm256_add_epi16( rows[2], rows[3] ), ones );
+    __m256i sums = _mm256_permute4x64_epi64( _mm256_packs_epi32( upper, lower ), 0xd8 );
+    if( w == 16 )
+        return sums;
+    /* Narrower blocks come with zeros to their right: move each row x / 2 sums up. */
+    __m256i up_8 = _mm256_slli_si256( sums, 8 ), mask_8 = _mm256_set1_epi8( x & 8 ? -1 : 0 );
+    sums = _mm256_blendv_epi8( sums, up_8, mask_8 );
+    if( w == 8 )
+        return sums;
+    return _mm256_blendv_epi8( sums, _mm256_slli_si256( sums, 4 ), _mm256_set1_epi8( x & 4 ? -1 : 0 ) );
+}
+
+/* Four rows of error as one row of 4 sums over 4x4 samples, at the block's place. */
+AVX2_INLINE uint64_t sums_4x4( const __m256i *rows, int x, int w )
+{
+    const __m256i ones = _mm256_set1_epi16( 1 );
+    __m256i all = _mm256_add_epi16( _mm256_add_epi16( rows[0], rows[1] ), _mm256_add_epi16( rows[2], rows[3] ) );
+    __m256i pairs = _mm256_madd_epi16( all, ones );
+    __m128i fours = w == 16 ? _mm_hadd_epi32( _mm256_castsi256_si128( pairs ), _mm256_extracti128_si256( pairs, 1 ) )
+                            : _mm_hadd_epi32( _mm256_castsi256_si128( pairs ), _mm_setzero_si128() );
+    return (uint64_t)_mm_cvtsi128_si64( _mm_packs_epi32( fours, fours ) ) << (x * 4);
+}
+
+/* The rows of the block at its place among the macroblock's four, zeros elsewhere. */
+AVX2_INLINE __m256i rows_of_4( const uint64_t *rows, int y, int h )
+{
+    const __m256i places = _mm256_set_epi64x( 3, 2, 1, 0 );
+    __m128i pair = _mm_set_epi64x( (int64_t)rows[1], (int64_t)rows[0] );
+    if( h == 16 )
+        return _mm256_inserti128_si256( _mm256_castsi128_si256( pair ),
+                                        _mm_set_epi64x( (int64_t)rows[3], (int64_t)rows[2] ), 1 );
+    if( h == 8 )
+        return _mm256_and_si256( _mm256_broadcastsi128_si256( pair ),
+            _mm256_cmpeq_epi64( _mm256_srli_epi64( places, 1 ), _mm256_set1_epi64x( y >> 3 ) ) );
+    return _mm256_and_si256( _mm256_set1_epi64x( (int64_t)rows[0] ),
+                             _mm256_cmpeq_epi64( places, _mm256_set1_epi64x( y >> 2 ) ) );
 }
 
 AVX2_INLINE int ssd_avx2( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride,
-                          const idse_pixel *dec, intptr_t dec_stride, int x, int y, int w, int h )
+                          const idse_pixel *dec, intptr_t dec_stride, int x, int y, int w, int h, int cells )
 {
-    uint64_t weighted = 0, sketched = 0;
-    __m256i total = _mm256_setzero_si256();
-    int16_t sums[IDSE_MAX_CELLS * IDSE_MAX_CELLS + 16] __attribute__(( aligned( 32 ) ));
-    int cells = block->cells, per_band = cells == 8 ? 16 : 4;
-    if( block->sketches )
-        memset( sums, 0, sizeof( sums ) );
-    for( int band = 0; band < h; band += 4 )
+    uint64_t weighted = 0, sketched = 0, fours[4] = { 0 };
+    __m256i total = _mm256_setzero_si256(), twos[4];
+    for( int band = 0; band < h / 4; band++ )
     {
-        const uint16_t *weights = block->weights + (y + band) + (x >> 2);
+        const uint16_t *weights = block->weights + y + 4 * band + (x >> 2);
         __m256i rows[4];
         __m256i squares = _mm256_setzero_si256();
         for( int j = 0; j < 4; j++, enc += enc_stride, dec += dec_stride )
@@ -203,14 +207,20 @@ AVX2_INLINE int ssd_avx2( const idse_block_t *block, const idse_pixel *enc, intp
                 _mm256_zextsi128_si256( _mm_cvtepu16_epi64( load_pair( weights ) ) ) ) );
         else
             weighted += (uint64_t)(uint32_t)_mm256_cvtsi256_si32( squares ) * weights[0];
-        if( block->sketches )
-            cell_sums( rows, sums + ((y + band) >> 2) * per_band, cells, x, w );
+        if( cells == 8 )
+            twos[band] = sums_2x2( rows, x, w );
+        else if( cells == 4 )
+            fours[band] = sums_4x4( rows, x, w );
     }
     if( w != 4 )
         weighted = sum_of_64( _mm_add_epi64( _mm256_castsi256_si128( total ), _mm256_extracti128_si256( total, 1 ) ) );
-    if( block->sketches )
-        sketched = cells == 8 ? sketch_energy( block, sums, y >> 2, ((y + h) >> 2) - 1 )
-                              : sketch_energy( block, sums, 0, 0 );
+    if( cells == 8 )
+        sketched = sketch_energy( block, twos, h / 4, 4 * y, 64 );
+    else if( cells == 4 )
+    {
+        twos[0] = rows_of_4( fours, y, h );
+        sketched = sketch_energy( block, twos, 1, 0, 16 );
+    }
     return rounded_cost( block, weighted, sketched );
 }
 
@@ -218,7 +228,11 @@ AVX2_INLINE int ssd_avx2( const idse_block_t *block, const idse_pixel *enc, intp
     AVX2 static int ssd_avx2_##W##x##H( const idse_block_t *block, const idse_pixel *enc, intptr_t enc_stride, \
                                         const idse_pixel *dec, intptr_t dec_stride, int x, int y ) \
     { \
-        return ssd_avx2( block, enc, enc_stride, dec, dec_stride, x, y, W, H ); \
+        if( !block->sketches ) \
+            return ssd_avx2( block, enc, enc_stride, dec, dec_stride, x, y, W, H, 0 ); \
+        if( block->cells == 4 ) \
+            return ssd_avx2( block, enc, enc_stride, dec, dec_stride, x, y, W, H, 4 ); \
+        return ssd_avx2( block, enc, enc_stride, dec, dec_stride, x, y, W, H, 8 ); \
     }
 FOR_EACH_SIZE( SSD_AVX2 )
 

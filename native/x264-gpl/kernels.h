@@ -40,7 +40,8 @@ typedef struct
     uint32_t share;           /* of the weighted squared error, added to the sketched distortion */
 } idse_block_t;
 
-/* Distortion of the block of w x h samples whose upper left corner lies at x, y of the macroblock:
+/* Distortion of the block of w x h samples whose upper left corner lies at x, y of the macroblock
+ * (multiples of w and h):
  *   without sketches   sum over 4x4 blocks of weight * squared error
  *   with sketches      sum over sketches of (sketch . error, summed per cell)^2
  *                      + share * (the former)

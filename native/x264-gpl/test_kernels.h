@@ -101,8 +101,8 @@ static void check_kernels( const idse_ssd_t *kernels, const char *name )
         int count = counts[n % 6], cells = n / 6 % 2 ? 8 : 4;
         data_t d = make_data( count, cells, n / 12 == 0 );
         for( int size = 0; size < IDSE_SIZES; size++ )
-            for( int y = 0; y + heights[size] <= 16; y += 4 )
-                for( int x = 0; x + widths[size] <= 16; x += widths[size] < 8 ? 4 : widths[size] )
+            for( int y = 0; y < 16; y += heights[size] )
+                for( int x = 0; x < 16; x += widths[size] )
                 {
                     int found = kernels[size]( &d.block, d.enc + y * ENC_STRIDE + x, ENC_STRIDE,
                                                d.dec + y * DEC_STRIDE + x, DEC_STRIDE, x, y );
