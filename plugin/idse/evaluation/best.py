@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from idse.errors import InputError
 from idse.evaluation.bdrate import bd_rates
+from idse.evaluation.coding import cut
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.runner import Work
-from idse.evaluation.sources import Images
+from idse.evaluation.sources import Clip, Images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,8 @@ def choose(
 ) -> Choice:
     """Go through the stages; each keeps the variation with the least BD-rate of output distance.
 
+    Of a clip only the part to choose on is encoded, and half as many frames are judged.
+
     Parameters
     ----------
     best
@@ -74,7 +77,7 @@ def choose(
     source
         What to choose on.
     rates
-        CRFs.
+        CRFs, unless ``best`` has its own.
     panel
         Its first network judges.
     runner
@@ -88,14 +91,17 @@ def choose(
     panel = replace(panel, models=panel.models[:1], eye=False)
     current = Configuration(name=best.name, arguments=best.arguments)
     stages = []
+    told = source.sample
+    if isinstance(source, Clip):
+        source = replace(cut(panel.cache, source), step=2 * source.step)
     for stage in best.images if isinstance(source, Images) else best.clips:
-        found = _stage(stage, current, source, rates, panel=panel, runner=runner)
+        found = _stage(stage, current, source, best.rates or rates, panel=panel, runner=runner)
         stages.append({item.name: percent for item, percent in found})
         defined = [(percent, n) for n, (_, percent) in enumerate(found) if math.isfinite(percent)]
         if not defined:
             raise InputError(f"no variation of {best.name!r} has a BD-rate on {source.name}")
         current = replace(found[min(defined)[1]][0], name=best.name)
-    return Choice(configuration=current, on=source.sample, stages=tuple(stages))
+    return Choice(configuration=current, on=told, stages=tuple(stages))
 
 
 def _stage(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # What has a say in an encode, and in one that no network steers.
 _STEERED = ("codecs", "vision", "importance", "allocation", "learned", "pipeline", "_native")
 _STOCK = ("codecs", "pipeline")
+# With nothing but these a transcode is libx264's own, bit for bit, whatever else the package does.
+_X264S_OWN = {"--no-steer", "--preset", "--tune", "--profile", "--x264-params", "--threads"}
 _START_CODE = b"\0\0\1"
 _SLICES = {1, 5}
 
@@ -117,19 +119,27 @@ def run(command: Sequence[object]) -> Usage:
 
 
 def _key(source: Images | Clip, configuration: Configuration, rate: float) -> str:
-    steering = configuration.steering
-    folders = _STOCK if steering is None else _STEERED
-    networks = () if steering is None else map(model_digest, steering.models)
     content = source.key if isinstance(source, Images) else file_digest(source.path)
+    steering = configuration.steering
+    networks = () if steering is None else map(model_digest, steering.models)
     return digest(
         content,
         shlex.join(configuration.words),
         configuration.filter,
         f"{rate:g}",
-        code_digest(folders),
+        code_digest(_code(source, configuration)),
         machine_digest(),
         *networks,
     )
+
+
+def _code(source: Images | Clip, configuration: Configuration) -> tuple[str, ...]:
+    """Return the parts of the package that have a say in an encode."""
+    if configuration.steering is not None:
+        return _STEERED
+    options = {word.partition("=")[0] for word in configuration.words if word.startswith("--")}
+    own = options <= _X264S_OWN and "machine" not in configuration.words
+    return () if own and isinstance(source, Clip) else _STOCK
 
 
 # Images --------------------------------------------------------------------------------------
@@ -221,20 +231,35 @@ def filtered_path(cache: Path, source: Clip, chain: str) -> Path:
     """Return the file to encode: the source, or its filtered copy (``prepare_clip`` makes it)."""
     if not chain:
         return source.path
-    return cache / "filtered" / f"{digest(file_digest(source.path), chain)}.mkv"
+    return cache / "filtered" / f"{digest(file_digest(source.path), chain)}.nut"
 
 
 def prepare_clip(cache: Path, source: Clip, chain: str) -> None:
     """Filter a clip into a lossless file, unless that was done before."""
     path = filtered_path(cache, source, chain)
-    if not chain or path.exists():
+    if chain:
+        _filter(source.path, path, chain)
+
+
+def cut(cache: Path, source: Clip) -> Clip:
+    """Return the judged part of a clip as a clip of its own, without loss."""
+    chain = f"trim=start_frame={source.first}:end_frame={source.last},setpts=PTS-STARTPTS"
+    path = filtered_path(cache, source, chain)
+    _filter(source.path, path, chain)
+    frames = source.last - source.first
+    return replace(source, path=path, first=0, last=frames, frames=frames)
+
+
+def _filter(source: Path, path: Path, chain: str) -> None:
+    """Write the filtered frames of a clip, unless that was done before."""
+    if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.mkv")
+    part = path.with_name(f".{path.stem}.{os.getpid()}.nut")
     quiet = [need_ffmpeg(), "-nostdin", "-v", "error", "-y"]
     lossless = ["-map", "0:v:0", "-vf", chain, "-fps_mode", "passthrough", "-c:v", "ffv1"]
     try:
-        run([*quiet, "-noautorotate", "-i", source.path, *lossless, part])
+        run([*quiet, "-noautorotate", "-i", source, *lossless, part])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

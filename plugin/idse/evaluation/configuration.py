@@ -192,11 +192,14 @@ class Best:
         For tables.
     arguments
         Options that all candidates share.
+    rates
+        CRFs to choose at; empty for the evaluation's own.
     clips, images
         Stages for each kind of source: the best of a stage is what the next one varies.
     """
 
     name: str
     arguments: str = "--no-steer"
+    rates: tuple[float, ...] = ()
     images: tuple[Stage, ...] = ()
     clips: tuple[Stage, ...] = ()

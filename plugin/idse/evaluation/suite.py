@@ -146,7 +146,7 @@ def _suite(table: dict[str, Any], base: Path | None) -> Suite:
 
 
 def _best(table: dict[str, Any]) -> Best:
-    unknown = set(table) - {"name", "arguments", "images", "clips"}
+    unknown = set(table) - {"name", "arguments", "rates", "images", "clips"}
     if unknown:
         raise InputError(f"best has the unknown key {min(unknown)!r}")
     try:
@@ -159,5 +159,6 @@ def _best(table: dict[str, Any]) -> Best:
     return Best(
         name=str(table.get("name", "best")),
         arguments=str(table.get("arguments", "--no-steer")),
+        rates=checked_rates(table["rates"]) if "rates" in table else (),
         **stages,
     )
