@@ -1,4 +1,4 @@
-"""What the benchmarks share: where data and results are, the machine, and running programs."""
+"""What the benchmarks share: where data and results are, the machine, and how they are started."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
+
+from idse.evaluation.coding import run
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 RESULTS = Path(__file__).resolve().parent / "results"
+CACHE = Path(os.environ.get("IDSE_BENCH_CACHE", Path(tempfile.gettempdir()) / "idse-bench"))
+JOBS = 2
+ANCHOR = "stock default"
 
 
 def data(relative: str) -> Path:
@@ -56,36 +60,17 @@ def machine() -> dict[str, str | int | float]:
     }
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a program took: seconds of wall and processor time, peak resident bytes."""
-
-    wall: float
-    cpu: float
-    peak: int
-
-
-def run(command: list[str | Path]) -> Usage:
-    """Run a program to its end; leave the benchmark with its messages where it fails."""
-    start = time.perf_counter()
-    with subprocess.Popen(
-        [str(part) for part in command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        messages = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{shlex.join(map(str, command))} failed:\n{messages}")
-    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
 def need(program: str) -> None:
     """Leave with a message where a program is not installed."""
     if shutil.which(program) is None:
         sys.exit(f"{program} is needed and was not found on PATH")
+
+
+def beginning(path: Path, seconds: float) -> Path:
+    """Return a copy of the first seconds of a video."""
+    part = CACHE / f"{path.stem}-{seconds:g}s{path.suffix}"
+    if not part.exists():
+        part.parent.mkdir(parents=True, exist_ok=True)
+        quiet = ["ffmpeg", "-v", "error", "-nostdin"]
+        run([*quiet, "-i", path, "-t", str(seconds), "-c", "copy", part])
+    return part

@@ -14,8 +14,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench_common import Usage, command_line, data, machine, need, parser, run
+from bench_common import command_line, data, machine, need, parser
 
+from idse.evaluation.coding import Usage, run
 from idse.evaluation.table import markdown_table, write_results
 
 MIB = 1 << 20
