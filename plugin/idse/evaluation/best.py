@@ -68,7 +68,7 @@ def choose(
 ) -> Choice:
     """Go through the stages; each keeps the variation with the least BD-rate of output distance.
 
-    Of a clip only the part to choose on is encoded, and half as many frames are judged.
+    Of a clip only the part to choose on is encoded.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def choose(
     current = Configuration(name=best.name, arguments=best.arguments)
     stages = []
     told = source.sample
-    if isinstance(source, Clip):
-        source = replace(cut(panel.cache, source), step=2 * source.step)
+    if isinstance(source, Clip) and source.last - source.first < source.frames:
+        source = cut(panel.cache, source)
     for stage in best.images if isinstance(source, Images) else best.clips:
         found = _stage(stage, current, source, best.rates or rates, panel=panel, runner=runner)
         stages.append({item.name: percent for item, percent in found})
