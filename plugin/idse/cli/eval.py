@@ -170,6 +170,7 @@ def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
     from idse.evaluation.configuration import checked_rates
     from idse.evaluation.evaluate import DEFAULT_RATES, Plan
     from idse.evaluation.sources import SELECTIONS, find_sources
+    from idse.pipeline import stills
 
     selection = args.select or suite.select or "all"
     if selection not in SELECTIONS:
@@ -198,11 +199,12 @@ def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
         rates=rates or DEFAULT_RATES,
         resamples=args.resamples,
     )
-    for source in plan.sources:
-        if source.still:
-            for item in plan.configurations:
-                if item.steering is not None and item.steering.maps is not None:
-                    raise InputError(f"{item.name!r} reads maps from a file: images have none")
+    if any(source.still for source in plan.sources):
+        for item in plan.configurations:
+            try:
+                stills.check(item.encode, item.steering)
+            except InputError as error:
+                raise InputError(f"configuration {item.name!r}: {error}") from error
     return plan
 
 

@@ -7,6 +7,7 @@ ones. A new way of allocating belongs in here: what is slow and the same at ever
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,35 @@ if TYPE_CHECKING:
 
 FloatMap = npt.NDArray[np.float32]
 
-# One picture, one thread: nothing to run side by side, and the same stream on every machine.
 _SPECTRUM_PICTURES = 8
+# Fields of EncodeOptions and SteeringOptions that stills heed, or that change nothing for them.
+_HEEDED = {
+    *("preset", "tune", "profile", "options", "matrices"),
+    *("policy", "models", "n_s", "seed", "analyse_every"),
+}
+# One picture, one thread: nothing to run side by side, and the same stream on every machine.
 _STILL = {"keyint": "1", "threads": "1"}
+
+
+def check(encode: EncodeOptions, steering: SteeringOptions | None) -> None:
+    """Check that nothing is asked for that has no effect on stills, or not yet.
+
+    Raises
+    ------
+    InputError
+        An option that only videos heed is not at its default.
+    """
+    for options in (encode, steering):
+        if options is None:
+            continue
+        for field in fields(options):
+            value = getattr(options, field.name)
+            required = field.default is MISSING and field.default_factory is MISSING
+            if not required and field.name not in _HEEDED and value != field.default:
+                raise InputError(
+                    f"{field.name.replace('_', '-')} {value} has no effect on still pictures: "
+                    "leave it out, or give a video"
+                )
 
 
 def analysis_key(steering: SteeringOptions) -> str:
@@ -85,8 +112,9 @@ def encode_set(
     Raises
     ------
     InputError, ModelError, CodecError
-        As :func:`analyse` and :func:`encode_stills`.
+        As :func:`check`, :func:`analyse` and :func:`encode_stills`.
     """
+    check(encode, steering)
     if steering is None:
         return encode_stills(pictures, encode, crf=crf, matrices=set_matrices(encode))
     known = analyse(pictures, steering) if analysis is None else analysis
@@ -102,12 +130,10 @@ def weights(pictures: Sequence[Picture], steering: SteeringOptions) -> list[Floa
     Raises
     ------
     InputError
-        The steering reads maps from a file, which a set of pictures has none of.
+        There is no network.
     ModelError
         A network cannot be loaded, or fails on a picture.
     """
-    if steering.maps is not None:
-        raise InputError(f"still pictures are analysed, not read from maps: {steering.maps}")
     from idse.importance import Analyser, load_networks
 
     analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
