@@ -123,7 +123,7 @@ def test_rows_are_vertical_frequencies_in_the_stream(tmp_path):
     flat = Matrices.of_slope(0)
     luma4 = np.arange(20, 36).reshape(4, 4)
     matrices = Matrices(luma4=luma4, luma8=flat.luma8, chroma4=flat.chroma4)
-    _, stream = encoded(matrices=matrices.options())
+    _, stream = encoded(matrices=matrices.options(intra=True))
     expected = [luma4[row, column] for column, row in ZIGZAG]
     assert first_list(stream, tmp_path)[: len(ZIGZAG)].tolist() == expected
 
@@ -132,7 +132,7 @@ def test_rows_are_vertical_frequencies_in_the_stream(tmp_path):
 @pytest.mark.parametrize("crf", ["1", "51"])
 def test_the_steepest_ones_are_taken_in_every_format(pix_fmt, crf):
     encoder, stream = encoded(
-        pix_fmt, matrices=matrix_options(MAX_SLOPE), options={"crf": crf, "qpmin": "0"}
+        pix_fmt, matrices=matrix_options(MAX_SLOPE, intra=True), options={"crf": crf, "qpmin": "0"}
     )
     assert encoder.parameters.matrices
     assert stream != encoded(pix_fmt, options={"crf": crf, "qpmin": "0"})[1]
@@ -162,6 +162,13 @@ def test_matrices_that_the_user_chooses_stay(name):
     encoder, stream = encoded(matrices=matrix_options(0.35), options={name: value})
     assert encoder.parameters.matrices
     assert stream == encoded(options={name: value})[1]
+
+
+def test_intra_coded_blocks_of_video_stay_as_they_are():
+    video, stills = matrix_options(0.35), matrix_options(0.35, intra=True)
+    assert set(video) == {"cqm4py", "cqm4pc", "cqm8p"}
+    assert set(stills) == set(video) | {"cqm4iy", "cqm4ic", "cqm8i"}
+    assert stills["cqm8i"] == stills["cqm8p"] == video["cqm8p"]
 
 
 def test_flat_ones_are_stock():

@@ -72,6 +72,13 @@ def test_the_network_s_spectrum_decides(street, maps, tmp_path):
     assert len(shaped) < len(flat)
 
 
+def test_pictures_that_none_copies_have_them_too(street, maps, tmp_path):
+    out = tmp_path / "out.mp4"
+    shaped, _ = run(street, maps, out, options={"keyint": "1"})
+    flat, _ = run(street, maps, out, options={"keyint": "1"}, matrices=0.0)
+    assert len(shaped) < 0.95 * len(flat)
+
+
 def test_both_passes_have_them(street, maps, tmp_path):
     out = tmp_path / "out.mp4"
     run(street, maps, out, two_pass=True, options={"bitrate": "100"})

@@ -38,7 +38,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Matrices:
-    """The scaling lists of one encode, for intra and inter coded blocks alike.
+    """The scaling lists of one encode.
 
     Attributes
     ----------
@@ -126,12 +126,20 @@ class Matrices:
         """Whether they change nothing."""
         return all((values == FLAT).all() for values in (self.luma4, self.luma8, self.chroma4))
 
-    def options(self) -> dict[str, str]:
-        """Return x264 options, which any interface of x264 takes: ``cqm4iy``, ``cqm4ic``, ..."""
+    def options(self, *, intra: bool) -> dict[str, str]:
+        """Return x264 options, which any interface of x264 takes: ``cqm4py``, ``cqm4pc``, ...
+
+        Parameters
+        ----------
+        intra
+            Whether intra coded blocks have the lists, too. Of use where every picture is intra
+            coded; in video they are what others copy, and better left flat (the same gain for
+            half the loss of PSNR, tools/bench/results/matrices.md).
+        """
         lists = {"cqm4{}y": self.luma4, "cqm4{}c": self.chroma4, "cqm8{}": self.luma8}
         return {
             name.format(kind): ",".join(str(value) for value in values.ravel())
-            for kind in "ip"
+            for kind in ("ip" if intra else "p")
             for name, values in lists.items()
         }
 
@@ -145,7 +153,11 @@ def check_slope(slope: float) -> None:
 
 
 def matrix_options(
-    slope: float | None, spectrum: Spectrum | None = None, policy: OffsetPolicy | None = None
+    slope: float | None,
+    spectrum: Spectrum | None = None,
+    policy: OffsetPolicy | None = None,
+    *,
+    intra: bool = False,
 ) -> dict[str, str]:
     """Return the matrices of an encode as x264 options; none where they are flat.
 
@@ -157,6 +169,8 @@ def matrix_options(
         Of a steered encode: what frequencies matter and how it is steered. Where either is None,
         and no slope is given, matrices are flat; so they are where the policy bounds what a region
         may lose, which longer steps would break.
+    intra
+        Whether every picture is intra coded.
 
     Raises
     ------
@@ -169,7 +183,7 @@ def matrix_options(
         matrices = Matrices.of_spectrum(spectrum, alpha=policy.alpha, strength=policy.strength)
     else:
         return {}
-    return {} if matrices.flat else matrices.options()
+    return {} if matrices.flat else matrices.options(intra=intra)
 
 
 def _bounds_loss(policy: OffsetPolicy) -> bool:

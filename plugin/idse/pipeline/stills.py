@@ -167,7 +167,7 @@ def set_matrices(
     found, steering
         What :func:`spectrum` returned, and how the set is steered; None for stock x264.
     """
-    return matrix_options(encode.matrices, found, steering.policy if steering else None)
+    return matrix_options(encode.matrices, found, steering.policy if steering else None, intra=True)
 
 
 def set_offsets(

@@ -337,7 +337,12 @@ class _Transcode:
                 shown = first if self._scaler is None else self._scaler.frame(first)
                 spectrum = self._origin.spectrum(shown.picture)
             policy = self._steer.policy if self._steer is not None else None
-            self._matrices = matrix_options(self._encode.matrices, spectrum, policy)
+            self._matrices = matrix_options(
+                self._encode.matrices,
+                spectrum,
+                policy,
+                intra=self._encode.options.get("keyint") == "1",
+            )
         return self._matrices
 
     def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:
