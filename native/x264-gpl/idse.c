@@ -8,6 +8,12 @@
  */
 #include "common/common.h"
 
+#if IDSE_HAVE_AVX2
+#define KERNEL( h, name ) ((h)->param.cpu & X264_CPU_AVX2 ? name##_avx2 : name##_c)
+#else
+#define KERNEL( h, name ) name##_c
+#endif
+
 typedef struct idse_picture
 {
     struct idse_picture *next;
@@ -40,26 +46,22 @@ static void copy_weights( idse_picture_t *p, const uint16_t *weights )
                 memcpy( out, weights + (size_t)(4 * mb_y + row) * stride + 4 * mb_x, 4 * sizeof( *out ) );
 }
 
-/* Copy, and tell whether all is within the limits: one pass, in 16 bits, that compilers vectorise. */
-static int copy_sketches( idse_picture_t *p, const x264_distortion_t *d )
+/* Copy, and tell whether all is within the limits. */
+static int copy_sketches( const x264_t *h, idse_picture_t *p, const x264_distortion_t *d )
 {
-    size_t macroblocks = (size_t)p->columns * p->rows;
-    size_t used = (size_t)d->i_sketches * p->cells * p->cells;
-    size_t size = (size_t)p->count * p->cells * p->cells;
-    uint16_t beyond = 0;
-    for( size_t mb = 0; mb < macroblocks; mb++ )
-    {
-        const int16_t *from = d->sketches + mb * used;
-        int16_t *to = p->sketches + mb * size;
-        for( size_t i = 0; i < used; i++ )
+    size_t macroblocks = (size_t)p->columns * p->rows, cells = (size_t)p->cells * p->cells;
+    size_t used = d->i_sketches * cells, size = p->count * cells;
+    int largest = KERNEL( h, idse_largest )( d->sketches, macroblocks * used );
+    if( used == size )
+        memcpy( p->sketches, d->sketches, macroblocks * size * sizeof( *p->sketches ) );
+    else
+        for( size_t mb = 0; mb < macroblocks; mb++ )
         {
-            beyond |= (uint16_t)(from[i] > IDSE_MAX_SKETCH) | (uint16_t)(from[i] < -IDSE_MAX_SKETCH);
-            to[i] = from[i];
+            memcpy( p->sketches + mb * size, d->sketches + mb * used, used * sizeof( *p->sketches ) );
+            memset( p->sketches + mb * size + used, 0, (size - used) * sizeof( *p->sketches ) );
         }
-        memset( to + used, 0, (size - used) * sizeof( *to ) );
-    }
     memcpy( p->shares, d->shares, macroblocks * sizeof( *p->shares ) );
-    return !beyond;
+    return largest <= IDSE_MAX_SKETCH;
 }
 
 static void free_pictures( idse_picture_t **list )
@@ -142,7 +144,7 @@ int x264_idse_set( x264_t *h, int64_t frame, const x264_distortion_t *distortion
     if( !(p = new_picture( h, distortion )) )
         return -3;
     copy_weights( p, distortion->weights );
-    if( p->count && !copy_sketches( p, distortion ) )
+    if( p->count && !copy_sketches( h, p, distortion ) )
     {
         x264_free( p );
         return -1;
@@ -187,11 +189,7 @@ void x264_idse_macroblock( x264_t *h )
         block->weights = NULL;
         return;
     }
-#if IDSE_HAVE_AVX2
-    h->idse.ssd = h->param.cpu & X264_CPU_AVX2 ? idse_ssd_avx2 : idse_ssd_c;
-#else
-    h->idse.ssd = idse_ssd_c;
-#endif
+    h->idse.ssd = KERNEL( h, idse_ssd );
     size_t mb = (size_t)h->mb.i_mb_y * p->columns + h->mb.i_mb_x;
     size_t one = (size_t)p->cells * p->cells, all = one * p->count;
     block->count = p->count;
@@ -199,6 +197,10 @@ void x264_idse_macroblock( x264_t *h )
     block->weights = p->weights + mb * 16;
     block->sketches = p->count ? p->sketches + mb * all : NULL;
     block->share = p->count ? p->shares[mb] : 0;
+    /* A picture's sketches do not fit the cache: ask for the next macroblock's while this one's are
+     * in use. Asking beyond the last is harmless. */
+    for( size_t line = 0; line < all * sizeof( int16_t ); line += 64 )
+        __builtin_prefetch( (const char *)(block->sketches + all) + line );
     if( !MB_INTERLACED )
         return;
     /* A field macroblock takes every other line of its pair. */

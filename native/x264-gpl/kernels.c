@@ -68,6 +68,17 @@ FOR_EACH_SIZE( SSD_C )
 #define NAME_C( W, H ) ssd_c_##W##x##H,
 const idse_ssd_t idse_ssd_c[IDSE_SIZES] = { FOR_EACH_SIZE( NAME_C ) };
 
+int idse_largest_c( const int16_t *values, size_t n )
+{
+    int largest = 0;
+    for( size_t i = 0; i < n; i++ )
+    {
+        int magnitude = values[i] < 0 ? -values[i] : values[i];
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
 /* ---- AVX2 */
 
 #if IDSE_HAVE_AVX2
@@ -238,4 +249,19 @@ FOR_EACH_SIZE( SSD_AVX2 )
 
 #define NAME_AVX2( W, H ) ssd_avx2_##W##x##H,
 const idse_ssd_t idse_ssd_avx2[IDSE_SIZES] = { FOR_EACH_SIZE( NAME_AVX2 ) };
+
+AVX2 int idse_largest_avx2( const int16_t *values, size_t n )
+{
+    __m256i most = _mm256_setzero_si256();
+    uint16_t lanes[16];
+    size_t i = 0;
+    int largest;
+    for( ; i + 16 <= n; i += 16 ) /* the magnitude of -32768 is 32768: unsigned */
+        most = _mm256_max_epu16( most, _mm256_abs_epi16( _mm256_loadu_si256( (const __m256i *)(values + i) ) ) );
+    _mm256_storeu_si256( (__m256i *)lanes, most );
+    largest = idse_largest_c( values + i, n - i );
+    for( int k = 0; k < 16; k++ )
+        largest = lanes[k] > largest ? lanes[k] : largest;
+    return largest;
+}
 #endif

@@ -52,12 +52,18 @@ typedef int (*idse_ssd_t)( const idse_block_t *block, const idse_pixel *enc, int
 /* In the order of x264's PIXEL_16x16 ... PIXEL_4x4. */
 enum { IDSE_SIZES = 7 };
 
+/* Largest magnitude among n values. */
+#define idse_largest_c IDSE_TEMPLATE( largest_c )
+int idse_largest_c( const int16_t *values, size_t n );
+
 #define idse_ssd_c IDSE_TEMPLATE( ssd_c )
 extern const idse_ssd_t idse_ssd_c[IDSE_SIZES];
 #if defined(__x86_64__) && defined(__GNUC__)
 #define IDSE_HAVE_AVX2 1
 #define idse_ssd_avx2 IDSE_TEMPLATE( ssd_avx2 )
 extern const idse_ssd_t idse_ssd_avx2[IDSE_SIZES];
+#define idse_largest_avx2 IDSE_TEMPLATE( largest_avx2 )
+int idse_largest_avx2( const int16_t *values, size_t n );
 #else
 #define IDSE_HAVE_AVX2 0
 #endif

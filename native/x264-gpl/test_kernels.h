@@ -134,8 +134,24 @@ static void check_uniform( const idse_ssd_t *kernels )
     }
 }
 
+static void check_largest( int (*largest)( const int16_t *, size_t ) )
+{
+    for( int n = 0; n < 50; n++ )
+        for( int at = 0; at < n; at++ )
+        {
+            int16_t *values = calloc( (size_t)n, sizeof( *values ) );
+            CHECK( values, "no memory" );
+            values[0] = 5;
+            values[at] = at & 1 ? -2048 : at == 20 ? -32768 : 2048;
+            CHECK( largest( values, (size_t)n ) == (at == 20 ? 32768 : 2048), "largest of %d at %d", n, at );
+            free( values );
+        }
+    CHECK( largest( NULL, 0 ) == 0, "largest of nothing" );
+}
+
 static void check_depth( void )
 {
+    check_largest( idse_largest_c );
     check_kernels( idse_ssd_c, "C" );
     check_uniform( idse_ssd_c );
 #if IDSE_HAVE_AVX2
@@ -143,6 +159,7 @@ static void check_depth( void )
     {
         check_kernels( idse_ssd_avx2, "AVX2" );
         check_uniform( idse_ssd_avx2 );
+        check_largest( idse_largest_avx2 );
     }
 #endif
 }
