@@ -166,6 +166,22 @@ def test_one_that_stands_alone_narrows_nobody_elses_range():
     assert together.bd_rate["output distance, judge"]["b"].undefined is not None
 
 
+def test_a_metric_that_cannot_be_measured_leaves_the_others(tmp_path):
+    lossless = points(0.9)
+    first = lossless[0].measurement
+    nothing = Verdicts(distance=np.zeros(4))
+    lossless[0] = RatePoint(
+        size=lossless[0].size,
+        measurement=Measurement(
+            psnr_y=first.psnr_y, ms_ssim=first.ms_ssim, judges={"judge": nothing}
+        ),
+    )
+    row = {"a": points(1), "b": lossless}
+    found = compare(sample("s"), row, CONFIGURATIONS[:2], anchor="a", resamples=100)
+    assert found.bd_rate["output distance, judge"]["b"].undefined == "b is lossless at some rate"
+    assert found.bd_rate["PSNR-Y"]["b"].percent == pytest.approx(-10)
+
+
 def test_the_worst_ten_seconds_are_found():
     times = np.arange(0, 30, 2.5)
     good, bad = points(1, 12), points(1, 12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,16 @@ class _Metric:
     values: Callable[[Measurement, Weights], FloatArray]  # one per row of weights
 
 
+def _unmeasurable(metric: _Metric, curves: Mapping[str, FloatArray]) -> str | None:
+    """Return why no BD-rate can be made of a metric, such as mAP where there is nothing to find."""
+    for name, values in curves.items():
+        if not np.isfinite(values).all():
+            return f"{name} has no finite value at some rate"
+        if metric.kind == "distance" and (values <= 0).any():
+            return f"{name} is lossless at some rate"
+    return None
+
+
 class Comparison:
     """Compares configurations on one set of pictures.
 
@@ -96,14 +107,20 @@ class Comparison:
             As ``bootstrap_bd_rates``.
         """
         curves = self._curves(points, self._weights)
-        return {
-            metric.name: bootstrap_bd_rates(
-                {name: (rates, values[metric.name]) for name, (rates, values) in curves.items()},
-                anchor=anchor,
-                kind=metric.kind,
+        found = {}
+        for metric in self._metrics(points):
+            chosen = {
+                name: (rates, values[metric.name]) for name, (rates, values) in curves.items()
+            }
+            reason = _unmeasurable(metric, {name: row[0] for name, (_, row) in chosen.items()})
+            found[metric.name] = (
+                bootstrap_bd_rates(chosen, anchor=anchor, kind=metric.kind)
+                if reason is None
+                else dict.fromkeys(
+                    chosen, Estimate(percent=math.nan, overlap=0.0, undefined=reason)
+                )
             )
-            for metric in self._metrics(points)
-        }
+        return found
 
     def curves(
         self, points: Mapping[str, Sequence[RatePoint]]
