@@ -73,7 +73,7 @@ class OffsetPolicy:
     """
 
     strength: float = 1.0
-    alpha: float = 0.3
+    alpha: float = 0.5
     max_offset: float = 8.0
     floor_crf: float | None = None
     protect: tuple[Rect, ...] = ()

@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=f"network, as in idse models; repeat it to combine several (default {DEFAULT_MODEL})",
     )
     parser.add_argument(
-        "--n-s", type=int, default=4, metavar="N", help="rows of the sketch (default %(default)s)"
+        "--n-s", type=int, default=2, metavar="N", help="rows of the sketch (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sketch (default %(default)s)")
     parser.add_argument(

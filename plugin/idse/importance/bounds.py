@@ -7,15 +7,16 @@ import math
 from idse.errors import InputError
 
 # Rows of a sketch unless asked otherwise. Maps are smoothed over space and time, and then 1 to 16
-# rows gain alike on video, within the noise; 4 cost half of 8 (tools/bench/results/defaults.md).
-DEFAULT_ROWS = 4
+# rows gain alike on video, within the noise (tools/bench/results/defaults.md), and 1, 2 and 4 on
+# images: what rows cost is better spent on analysing more often.
+DEFAULT_ROWS = 2
 
 
 def rows_needed(candidates: int, epsilon: float) -> int:
     """Return the sketch rows that keep the distortion of every candidate within ``1 +- epsilon``.
 
     The Johnson-Lindenstrauss bound of the IDSE paper, equation (16): ``n_s >= 8 ln(n_r) /
-    epsilon**2``. It holds for errors of any direction, hence is cautious: at the default of 4 rows
+    epsilon**2``. It holds for errors of any direction, hence is cautious: at the default of 2 rows
     it promises nothing, and the scatter of real maps is measured over seeds instead.
 
     Parameters

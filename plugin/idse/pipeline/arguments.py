@@ -63,7 +63,7 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
     origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
-    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (4)")
+    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (2)")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
         "--analyse-every",
@@ -72,7 +72,7 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         help=f"seconds between analyses of a scene ({ANALYSE_EVERY:g})",
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
-    group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.3)")
+    group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.5)")
     group.add_argument(
         "--matrices",
         metavar="auto|flat|SLOPE",

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from idse.picture import PictureFormat
 
-# Seconds between analyses of one scene. Every second gains 6 points of BD-rate more and costs twice
-# as much, which two processors cannot pay within 1.5 times the time of x264 alone
-# (tools/bench/results/defaults.md).
-ANALYSE_EVERY = 5.0
+# Seconds between analyses of one scene. On video the age of the map counts more than its noise: a
+# map of 5 s ago does not know where people and cars are now, and costs 8 points of BD-rate and more
+# (tools/bench/results/beat_stock.md). Every half second gains some points more.
+ANALYSE_EVERY = 1.0
 
 # Pictures that wait until the next analysis tells more of them: about as many as x264's own
 # lookahead holds, and fewer of large ones.

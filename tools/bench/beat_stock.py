@@ -1,0 +1,159 @@
+"""The table of the issue: steered x264 against the best of stock, on images and on video.
+
+    python tools/bench/beat_stock.py [--only coco imagenet video] [--choose]
+
+Stock x264 gets the tuning that we get: the best of its grid is chosen on even images and on the
+beginnings of the clips, everything is reported on odd images and on second halves. Measurements are
+kept by content (IDSE_EVAL_CACHE chooses where), so that a run goes on where one was interrupted;
+``--choose`` stops once the best of stock is known. Hours on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench_common import command_line, data, machine, need, parser
+
+from idse.evaluation.best import Choice, choose
+from idse.evaluation.coding import cut
+from idse.evaluation.evaluate import Plan, evaluate
+from idse.evaluation.panel import Panel
+from idse.evaluation.plots import plot_curves
+from idse.evaluation.report import as_json, markdown
+from idse.evaluation.runner import Progress, Runner
+from idse.evaluation.sources import Clip, Images, find_sources
+from idse.evaluation.suite import load_suite
+from idse.evaluation.table import write_results
+from idse.vision.registry import cache_dir
+
+if TYPE_CHECKING:
+    from idse.evaluation.configuration import Best, Configuration
+    from idse.evaluation.sources import Source
+
+CACHE = Path(os.environ.get("IDSE_EVAL_CACHE", cache_dir() / "evaluations"))
+# Seconds of each clip, from its start, that stock is chosen on, and where its second half begins.
+CLIPS = {
+    "vtest.avi": (15, 39.8),
+    "intel-car-detection.mp4": (15, 15.04),
+    "intel-one-by-one-person-detection.mp4": (15, 69.7),
+}
+JUDGED_EVERY = 5
+IMAGE_RATES = tuple(float(crf) for crf in range(23, 48, 4))
+CLIP_RATES = tuple(float(crf) for crf in range(23, 44, 4))
+# Even images of either set that stock is chosen on.
+CHOSEN_ON = 32
+BEST = "best of stock"
+
+
+def clip(name: str, start: float, seconds: float | None) -> Clip:
+    """Return a part of a clip as a source of its own: nothing before it has any influence."""
+    end = None if seconds is None else start + seconds
+    part = Clip.open(data(f"video/{name}"), start=start, end=end, step=JUDGED_EVERY)
+    return cut(CACHE, part)
+
+
+def images(folder: str) -> tuple[Images, Images]:
+    """Return a set's odd images, and the even ones that stock is chosen on."""
+    (odd,) = find_sources([str(data(folder))], selection="odd")
+    assert isinstance(odd, Images)
+    even = odd.complement()
+    step = max(1, len(even.paths) // CHOSEN_ON)
+    return odd, replace(even, paths=even.paths[::step][:CHOSEN_ON], others=())
+
+
+def contents(only: list[str]) -> list[tuple[str, list[tuple[Source, Source]], tuple[str, ...]]]:
+    """Return title, pairs of (reported, chosen on) and judges of everything asked for."""
+    found: list[tuple[str, list[tuple[Source, Source]], tuple[str, ...]]] = []
+    detector, classifiers = "yolov4-tiny", ("efficientnet-lite0", "mobilenet_v2")
+    if "coco" in only:
+        found.append(("coco", [images("coco_val128/images")], (detector, "mobilenet_v2")))
+    if "imagenet" in only:
+        found.append(("imagenet", [images("imagenet")], classifiers))
+    if "video" in only:
+        pairs = [
+            (clip(name, middle, None), clip(name, 0, seconds))
+            for name, (seconds, middle) in CLIPS.items()
+        ]
+        found.append(("video", pairs, (detector, "mobilenet_v2")))
+    return found
+
+
+def told(progress: Progress) -> None:
+    """Say now and then how far a run is."""
+    share = progress.done / max(progress.total, 1)
+    print(f"{time.strftime('%H:%M:%S')} {share:4.0%} {progress.what}", file=sys.stderr, flush=True)
+
+
+def best_of_stock(best: Best, source: Source, panel: Panel, runner: Runner) -> Choice:
+    """Choose on what is not reported."""
+    rates = IMAGE_RATES if source.still else CLIP_RATES
+    found = choose(best, source, rates, panel, runner)
+    print(f"{source.name}: {found.markdown()}", file=sys.stderr, flush=True)
+    return found
+
+
+def measure(
+    title: str,
+    pairs: list[tuple[Source, Source]],
+    panel: Panel,
+    runner: Runner,
+    configurations: tuple[Configuration, ...],
+) -> tuple[str, list[dict[str, Any]]]:
+    """Choose, evaluate, and return Markdown and data, one report a choice of stock."""
+    best = load_suite("best-of-stock").best
+    assert best is not None
+    text, reports = "", []
+    chosen = {report.name: best_of_stock(best, on, panel, runner) for report, on in pairs}
+    if not configurations:
+        return text, reports
+    for source, _ in pairs:
+        choice = chosen[source.name]
+        plan = Plan(
+            sources=(source,),
+            configurations=(choice.configuration, *configurations),
+            anchor=BEST,
+            rates=IMAGE_RATES if source.still else CLIP_RATES,
+        )
+        found = evaluate(plan, panel, runner)
+        found = replace(found, choices={source.name: choice})
+        text += markdown(found, title=title, command=command_line(), judges=panel.models)
+        reports.append(as_json(found, {"judges": list(panel.models)}))
+        for result in found.results:
+            stem = source.name.rpartition(".")[0] or source.name
+            path = Path(__file__).parent / "results" / f"beat_stock-{stem}.png"
+            plot_curves(path, result.curves, title=f"{source.name}: {source.sample}")
+    return text, reports
+
+
+def main() -> None:
+    """Measure, print and write ``results/beat_stock.{json,md}``."""
+    options = parser(__doc__)
+    options.add_argument("--only", nargs="+", default=["coco", "imagenet", "video"])
+    options.add_argument("--choose", action="store_true", help="only choose the best of stock")
+    options.add_argument("--jobs", type=int, default=2)
+    args = options.parse_args()
+    need("ffmpeg")
+    facts = machine()
+    text, reports = "", []
+    with Runner(args.jobs, progress=told) as runner:
+        for title, pairs, judges in contents(args.only):
+            suite = load_suite(str(Path(__file__).parent / f"beat_stock-{title}.toml"))
+            panel = Panel(models=judges, cache=CACHE)
+            configurations = () if args.choose else suite.configurations
+            part, data_ = measure(suite.title, pairs, panel, runner, configurations)
+            text += part
+            reports += data_
+    if args.choose:
+        return
+    print(text)
+    results = {"command": command_line(), "machine": facts, "reports": reports}
+    write_results(args.results / "beat_stock", data=results, markdown=text)
+
+
+if __name__ == "__main__":
+    main()
