@@ -42,3 +42,8 @@ def missing_extra(package: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"this needs the package {package!r}, which is not installed: pip install 'idse[{extra}]'"
     )
+
+
+def describe(error: Exception) -> str:
+    """Describe an exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

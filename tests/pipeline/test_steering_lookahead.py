@@ -10,10 +10,11 @@ from idse.allocation import Allocator, OffsetPolicy
 from idse.errors import InputError
 from idse.picture import PictureFormat
 from idse.pipeline.arguments import parse, steering_options
+from idse.pipeline.maps import FrameFailed
 from idse.pipeline.report import Warnings
 from idse.pipeline.schedule import waiting_pictures
 from idse.pipeline.source import DecodedFrame, Source
-from idse.pipeline.steering import FrameFailed, Steering
+from idse.pipeline.steering import Steering
 
 pytestmark = pytest.mark.fast
 

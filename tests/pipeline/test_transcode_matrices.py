@@ -14,11 +14,11 @@ from idse.errors import InputError
 from idse.importance.maps import ImportanceMap, MapMetadata, write_maps
 from idse.importance.spectrum import Spectrum
 from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.maps import NetworkMaps
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
 from idse.pipeline.schedule import Schedule
 from idse.pipeline.source import DecodedFrame, Source
-from idse.pipeline.steering import NetworkMaps
 from idse.pipeline.transcode import transcode
 
 pytestmark = pytest.mark.fast

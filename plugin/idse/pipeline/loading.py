@@ -6,10 +6,10 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from idse.errors import IdseError, ModelError
+from idse.errors import IdseError, ModelError, describe
 from idse.importance.bounds import DEFAULT_ROWS
+from idse.pipeline.maps import FileMaps, NetworkMaps
 from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
-from idse.pipeline.steering import FileMaps, NetworkMaps, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from idse.allocation import OffsetPolicy
     from idse.importance.still import StillPolicy
+    from idse.pipeline.maps import Network, Origin
     from idse.pipeline.report import Warnings
-    from idse.pipeline.steering import Network, Origin
 
 
 @dataclass(frozen=True, kw_only=True)

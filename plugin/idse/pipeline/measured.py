@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from idse.importance.true_error import TrueErrorMeter
     from idse.picture import Picture
+    from idse.pipeline.maps import Maps
     from idse.pipeline.probe import Watched
     from idse.pipeline.report import Warnings
-    from idse.pipeline.steering import Maps
 
 FloatMap = npt.NDArray[np.float32]
 

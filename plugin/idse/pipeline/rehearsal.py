@@ -14,12 +14,12 @@ import numpy as np
 
 from idse.errors import InputError, ModelError
 from idse.pipeline.guard import STOCK_STEP, Guarded, Tally, judge, segment_of
+from idse.pipeline.maps import RecordedMaps
 from idse.pipeline.measured import MeasuredMaps, MeasuredWeights, NotedMaps
 from idse.pipeline.oracle import OffsetRecord, OffsetSearch
 from idse.pipeline.oracle import Run as Searched
 from idse.pipeline.probe import Probe
 from idse.pipeline.source import can_read_again
-from idse.pipeline.steering import RecordedMaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from idse.pipeline.driver import Watch
     from idse.pipeline.guard import Verdict
     from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.maps import Maps
     from idse.pipeline.probe import Watched
     from idse.pipeline.report import Warnings
     from idse.pipeline.sink import Sink
     from idse.pipeline.source import Item, Source
-    from idse.pipeline.steering import Maps
     from idse.vision import FeatureExtractor
 
     FloatArray = npt.NDArray[np.float64]

@@ -15,6 +15,7 @@ from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
 from idse.pipeline.driver import Driver, item_size, until_frame, work_size
+from idse.pipeline.maps import RecordedMaps
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
@@ -23,7 +24,7 @@ from idse.pipeline.schedule import waiting_pictures
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
-from idse.pipeline.steering import RecordedMaps, Steering
+from idse.pipeline.steering import Steering
 from idse.pipeline.tags import display_matrix, stream_options
 from idse.pipeline.timing import Timeline
 from idse.pipeline.writer import Writer
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from idse.codecs.x264 import X264Library
     from idse.pipeline.driver import Watch, Work
     from idse.pipeline.loading import SteeringOptions
+    from idse.pipeline.maps import Maps, Origin
     from idse.pipeline.options import Progress
     from idse.pipeline.rehearsal import Steer, Wrap
-    from idse.pipeline.steering import Maps, Origin
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
 # The second is the larger one: it keeps the encoder busy while a network looks at a frame.
