@@ -304,7 +304,7 @@ def test_what_cannot_be_rehearsed_is_said(clip, tmp_path):
 
 def test_the_command_line_knows_all_three(clip, tmp_path):
     report = tmp_path / "report.json"
-    words = ["--model", "half_blind:sees_left", "--measure", "--guard", "--preset", "veryfast"]
+    words = ["--model", "half_blind:sees_left", "--analyse-every", "5", "--measure", "--guard"]
     out = str(tmp_path / "o.mp4")
     assert main(["transcode", str(clip), out, *words, "--report", str(report)]) == 0
     facts = json.loads(report.read_text())
