@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from idse.evaluation.sources import Source
 
 CACHE = Path(os.environ.get("IDSE_EVAL_CACHE", cache_dir() / "evaluations"))
-# Seconds of each clip, from its start, that stock is chosen on, and where its second half begins.
+# Second from which on stock is chosen on each clip (for so long), and where its second half begins.
 CLIPS = {
-    "vtest.avi": (15, 39.8),
-    "intel-car-detection.mp4": (15, 15.04),
-    "intel-one-by-one-person-detection.mp4": (15, 69.7),
+    "vtest.avi": (10, 39.8),
+    "intel-car-detection.mp4": (3, 15.04),
+    "intel-one-by-one-person-detection.mp4": (28, 69.7),
 }
+CHOSEN_SECONDS, CHOSEN_EVERY = 10, 3
 # Not a divisor of the frames between analyses: frames that were analysed are no better judged than
 # others.
 JUDGED_EVERY = 7
@@ -52,11 +53,9 @@ CHOSEN_ON = 32
 BEST = "best of stock"
 
 
-def clip(name: str, start: float, seconds: float | None) -> Clip:
+def clip(name: str, start: float, end: float | None, step: int) -> Clip:
     """Return a part of a clip as a source of its own: nothing before it has any influence."""
-    end = None if seconds is None else start + seconds
-    part = Clip.open(data(f"video/{name}"), start=start, end=end, step=JUDGED_EVERY)
-    return cut(CACHE, part)
+    return cut(CACHE, Clip.open(data(f"video/{name}"), start=start, end=end, step=step))
 
 
 def images(folder: str) -> tuple[Images, Images]:
@@ -78,8 +77,11 @@ def contents(only: list[str]) -> list[tuple[str, list[tuple[Source, Source]], tu
         found.append(("imagenet", [images("imagenet")], classifiers))
     if "video" in only:
         pairs = [
-            (clip(name, middle, None), clip(name, 0, seconds))
-            for name, (seconds, middle) in CLIPS.items()
+            (
+                clip(name, middle, None, JUDGED_EVERY),
+                clip(name, start, start + CHOSEN_SECONDS, CHOSEN_EVERY),
+            )
+            for name, (start, middle) in CLIPS.items()
         ]
         found.append(("video", pairs, (detector, "mobilenet_v2")))
     return found
