@@ -68,7 +68,7 @@ TITLES = {"images": f"{IMAGES} even images of coco_val128, intra"} | {
 }
 PROTOCOL = f"""BD-rate in percent against {ANCHOR} (preset medium, one thread, CRF {CRFS[0]} to
 {CRFS[-1]} in steps of 4), negative saves bytes. Distance of the outputs of {MODEL}, which also made
-the maps and was searched with, over all images and every second frame; squared error of luma and
+the maps and was searched with, over all images and all frames; squared error of luma and
 chroma is what the eye pays. A bound for these very pictures, not a sample of others: no interval.
 The oracle starts from the sketch's offsets and makes {_ROUNDS} rounds; a quarter of a clip's frames
 decides which round is kept, another one is measured in each. Objects are what the network finds in
@@ -141,8 +141,8 @@ def steered(segment: Segment, crf: float, every: float) -> FloatMap:
 
 
 def point(segment: Segment, crf: float, options: dict[str, str], field: FloatMap | None) -> Trial:
-    """Encode and judge every second picture, none of which a search has measured."""
-    return segment.trials(crf, options, stride=2).encode(field, 0.0, judged=True)
+    """Encode and judge every picture: no row may gain by being judged where it was analysed."""
+    return segment.trials(crf, options, stride=1).encode(field, 0.0, judged=True)
 
 
 def objects(segment: Segment) -> npt.NDArray[np.bool_]:
