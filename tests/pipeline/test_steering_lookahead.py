@@ -60,7 +60,11 @@ def steered(path, maps, *, policy=None, **options):
 
 
 def offsets(pairs):
-    return [values for item, values in pairs if isinstance(item, DecodedFrame)]
+    return [
+        None if given is None else given.offsets
+        for item, given in pairs
+        if isinstance(item, DecodedFrame)
+    ]
 
 
 def when(item):

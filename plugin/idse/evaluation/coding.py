@@ -128,7 +128,7 @@ def _key(source: Images | Clip, configuration: Configuration, rate: float) -> st
         configuration.filter,
         f"{rate:g}",
         code_digest(_code(source, configuration)),
-        machine_digest(),
+        machine_digest(weighted=steering is not None and steering.weighted),
         *networks,
     )
 

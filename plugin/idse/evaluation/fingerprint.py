@@ -76,12 +76,18 @@ def _origin(module: str) -> Path | None:
     return origin if origin.is_file() else None
 
 
-@lru_cache(maxsize=1)
-def machine_digest() -> str:
+@lru_cache(maxsize=2)
+def machine_digest(*, weighted: bool = False) -> str:
     """Return a hash of libx264 and the number of threads that it takes by itself.
 
-    x264's frame threads change its rate control a little.
+    x264's frame threads change its rate control a little. ``weighted``: of the libx264 that takes
+    distortion weights.
+
+    Raises
+    ------
+    LibraryLoadError
+        There is none.
     """
-    library = load_library()
+    library = load_library(weighted=weighted)
     content = file_digest(library.path) if library.path.is_file() else os.fspath(library.path)
     return digest(content, f"{library.build} {len(os.sched_getaffinity(0))}")

@@ -12,7 +12,7 @@ import torch
 
 from idse.errors import InputError, ModelError
 from idse.importance.bounds import DEFAULT_ROWS
-from idse.importance.energy import macroblock_energy
+from idse.importance.energy import luma_block_energy, macroblock_energy
 from idse.importance.frequencies import spectrum
 from idse.importance.maps import ImportanceMap, MapMetadata
 from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
@@ -23,11 +23,13 @@ from idse.vision.threads import one_thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from torch import Tensor
 
     from idse.picture import Picture
     from idse.vision import FeatureExtractor
 
+_BLOCK = 4
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -115,7 +117,8 @@ class Analyser:
         self._settings = SketchSettings(n_s=n_s, seed=seed, dtype=DTYPES[dtype])
         self._weights = [_checked_weight(network.name, w) for network, w in networks]
         self._networks = [_cast(network, DTYPES[dtype]) for network, _ in networks]
-        # The last picture whose spectrum was asked for, and its gradients, for its analysis.
+        # The last picture of which more than a map was asked for, and its gradients, for its
+        # analysis.
         self._kept: tuple[Picture | None, list[Tensor]] = (None, [])
         # Frame index -> each network's ||J_s||_F^2, for the running mean.
         self._totals: dict[int, list[float]] = {}
@@ -164,6 +167,37 @@ class Analyser:
             ]
         self._kept = (picture, gradients)
         return Spectrum.total(parts)
+
+    def blocks(self, picture: Picture) -> npt.NDArray[np.float32]:
+        """Compute the importance of 4x4 luma blocks; `analyse` of the same picture is then quick.
+
+        The same energies as ``sketch(picture).block_energy(4)[0]``, without full-resolution
+        gradients.
+
+        Returns
+        -------
+        ndarray
+            float32 ``(ceil(height / 4), ceil(width / 4))``, as
+            `idse.allocation.weights.block_weights` takes them.
+
+        Raises
+        ------
+        ModelError
+            As `analyse`.
+        """
+        with one_thread():
+            gradients = self._gradients(picture)
+            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
+            scales = self._scales(picture, energies)
+            energy = sum(
+                luma_block_energy(g, picture.format, network.geometry(picture.format), _BLOCK)
+                .cpu()
+                .double()
+                * scale
+                for network, g, scale in zip(self._networks, gradients, scales, strict=True)
+            )
+        self._kept = (picture, gradients)
+        return np.asarray(energy, np.float32)
 
     def sketch(self, picture: Picture) -> SketchedJacobian:
         """Compute J_s with respect to every sample: ``n_s`` rows per network.

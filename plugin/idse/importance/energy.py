@@ -76,6 +76,23 @@ def _plane_energy(g: Tensor, rows: Axis, columns: Axis, size: tuple[int, int]) -
     return part.square_().view(n_across, p, n_down, q * n).sum((1, 3)).mT
 
 
+def luma_block_energy(g: Tensor, form: PictureFormat, geometry: Geometry, size: int) -> Tensor:
+    """Sum the squared full-resolution gradients over blocks of ``size`` x ``size`` luma samples.
+
+    Parameters are those of `macroblock_energy`.
+
+    Returns
+    -------
+    Tensor
+        ``(ceil(height / size), ceil(width / size))``, of luma alone.
+    """
+    axes, _ = plane_axes(form, geometry)
+    energy = g.new_zeros(-(-form.height // size), -(-form.width // size))
+    for group in torch.split(g, max(1, _GROUP // (g.shape[2] * g.shape[3]))):
+        energy += _plane_energy(group[:, 0], *axes, (size, size))
+    return energy
+
+
 def macroblock_energy(g: Tensor, form: PictureFormat, geometry: Geometry) -> Tensor:
     """Sum the squared full-resolution gradients over macroblocks.
 

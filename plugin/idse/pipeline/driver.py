@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from idse.errors import InputError
 from idse.pipeline.options import Progress
@@ -12,13 +12,11 @@ from idse.pipeline.source import DecodedFrame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import numpy as np
-    import numpy.typing as npt
-
     from idse.codecs.x264 import Encoder, Packet
     from idse.picture import Picture
     from idse.pipeline.source import Item, Source
     from idse.pipeline.stage import Stage
+    from idse.pipeline.work import Work
     from idse.pipeline.writer import Writer
 
 
@@ -37,8 +35,6 @@ class Watch(Protocol):
 
 # What a packet takes beside its data, bytes.
 _PACKET_OVERHEAD = 512
-
-Work: TypeAlias = "tuple[Item, npt.NDArray[np.float32] | None]"
 
 
 def until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
@@ -64,9 +60,9 @@ def item_size(item: Item) -> int:
 
 
 def work_size(work: Work) -> int:
-    """Return the bytes that an item with its offsets holds on to."""
-    item, offsets = work
-    return item_size(item) + (0 if offsets is None else offsets.nbytes)
+    """Return the bytes that an item and its steering hold on to."""
+    item, steering = work
+    return item_size(item) + (0 if steering is None else steering.nbytes)
 
 
 class Driver:
@@ -112,10 +108,10 @@ class Driver:
         phase: str,
         watch: Watch | None = None,
     ) -> None:
-        """Encode frames with their offsets, and copy everything else, to the end."""
+        """Encode frames as they are steered, and copy everything else, to the end."""
         start: float | None = None
         duration = source.duration
-        for item, offsets in work:
+        for item, steering in work:
             if not isinstance(item, DecodedFrame):
                 writer.copy(item)
                 continue
@@ -124,7 +120,12 @@ class Driver:
             if watch is not None:
                 watch.source(item.picture, pts, shown)
             begin = time.perf_counter()
-            packets = encoder.encode(item.picture.planes, pts=pts, offsets=offsets)
+            packets = encoder.encode(
+                item.picture.planes,
+                pts=pts,
+                offsets=None if steering is None else steering.offsets,
+                weights=None if steering is None else steering.weights,
+            )
             self.seconds += time.perf_counter() - begin
             self._take(packets, writer, watch)
             self.frames += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from idse.pipeline.source import DecodedFrame
+    from idse.pipeline.work import FrameSteering
 
 T = TypeVar("T")
 FloatArray = npt.NDArray[np.float64]
@@ -121,7 +122,7 @@ def judge(
 
 
 class Guarded(Generic[T]):
-    """Offsets of a steering, left out in the segments that are better without.
+    """What a steering gives frames, left out in the segments that are better without.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ class Guarded(Generic[T]):
         self,
         run: Callable[
             [Iterable[DecodedFrame | T]],
-            Iterator[tuple[DecodedFrame | T, npt.NDArray[np.float32] | None]],
+            Iterator[tuple[DecodedFrame | T, FrameSteering | None]],
         ],
         verdicts: Mapping[int, Verdict],
         seconds: Callable[[DecodedFrame], float],
@@ -149,18 +150,18 @@ class Guarded(Generic[T]):
 
     def run(
         self, items: Iterable[DecodedFrame | T]
-    ) -> Iterator[tuple[DecodedFrame | T, npt.NDArray[np.float32] | None]]:
-        """Pair every frame with its offsets, and everything else with None."""
+    ) -> Iterator[tuple[DecodedFrame | T, FrameSteering | None]]:
+        """Pair every frame with how it is steered, and everything else with None."""
         from idse.pipeline.source import DecodedFrame
 
         start: float | None = None
-        for item, offsets in self._run(items):
+        for item, steering in self._run(items):
             if isinstance(item, DecodedFrame):
                 now = self._seconds(item)
                 start = now if start is None else start
                 verdict = self._verdicts.get(segment_of(now - start))
                 if verdict is not None and not verdict.steered:
-                    self.frames_left_out += offsets is not None
+                    self.frames_left_out += steering is not None
                     yield item, None
                     continue
-            yield item, offsets
+            yield item, steering

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from idse.errors import IdseError, ModelError, describe
+from idse.errors import IdseError, InputError, ModelError, describe
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.maps import FileMaps, NetworkMaps
 from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
@@ -49,6 +49,13 @@ class SteeringOptions:
         (:mod:`idse.pipeline.guard`).
     effort
         ``"normal"``, or ``"oracle"``: search for the offsets (:mod:`idse.pipeline.effort`).
+    weighted
+        Also weigh errors inside macroblocks, by the libx264 of ``idse build-x264``.
+
+    Raises
+    ------
+    InputError
+        Weights are asked for with maps of a file, which hold macroblocks only.
     """
 
     policy: OffsetPolicy
@@ -62,6 +69,14 @@ class SteeringOptions:
     measure: bool = False
     guard: bool = False
     effort: str = "normal"
+    weighted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weighted and self.maps is not None:
+            raise InputError(
+                "--weighted needs to know what matters inside macroblocks, which map files do not "
+                "hold: give --model, not --maps"
+            )
 
     @property
     def rehearses(self) -> bool:
@@ -88,7 +103,7 @@ class SteeringOptions:
 
             return FileMaps(read_maps(self.maps))
         schedule = Schedule(self.analyse_every)
-        return NetworkMaps(_Loading(self), schedule, warnings)
+        return NetworkMaps(_Loading(self), schedule, warnings, inner=self.weighted)
 
 
 class _Loading:

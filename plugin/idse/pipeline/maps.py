@@ -55,6 +55,17 @@ class Maps(Protocol):
             There should be one, and is none.
         """
 
+    def blocks(self, picture: Picture) -> FloatMap | None:
+        """Return what 4x4 luma blocks of a frame matter; None where that is not known.
+
+        Called, if at all, right after `weight` has returned a map of the same frame, and of every
+        such frame.
+
+        Returns
+        -------
+        float32 ``(ceil(height / 4), ceil(width / 4))``, in any unit.
+        """
+
     def close(self) -> None:
         """Let go of what is behind the maps."""
 
@@ -71,6 +82,9 @@ class Network(Protocol):
 
     def analyse(self, picture: Picture) -> ImportanceMap:
         """Return the map of a picture."""
+
+    def blocks(self, picture: Picture) -> FloatMap:
+        """Return what its 4x4 luma blocks matter; `analyse` comes next, and is then quick."""
 
     def spectrum(self, picture: Picture) -> Spectrum:
         """Return the importance per frequency of a picture."""
@@ -98,12 +112,18 @@ class NetworkMaps:
     warnings
         Where it is told that the network failed on a frame. Such a frame has no map, and the next
         one is tried.
+    inner
+        Whether `blocks` is going to be asked for.
     """
 
-    def __init__(self, analyser: Loading, schedule: Schedule, warnings: Warnings) -> None:
+    def __init__(
+        self, analyser: Loading, schedule: Schedule, warnings: Warnings, *, inner: bool = False
+    ) -> None:
         self._analyser = analyser
         self._schedule = schedule
         self._warnings = warnings
+        self._inner = inner
+        self._blocks: FloatMap | None = None
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
@@ -111,6 +131,8 @@ class NetworkMaps:
             return None
         network = self._analyser()
         try:
+            # Before the map, which is made of the same gradients and lets go of them.
+            self._blocks = network.blocks(picture) if self._inner else None
             found = network.analyse(picture).weight()
         except Exception as error:  # a user's network may raise anything
             self._warnings.add(
@@ -120,6 +142,11 @@ class NetworkMaps:
             )
             raise FrameFailed from error
         self._schedule.done(seconds)
+        return found
+
+    def blocks(self, picture: Picture) -> FloatMap | None:  # noqa: ARG002 - it is the last one
+        """See :class:`Maps`."""
+        found, self._blocks = self._blocks, None
         return found
 
     def spectrum(self, picture: Picture) -> Spectrum | None:
@@ -156,6 +183,10 @@ class FileMaps:
         found = self._maps.get(picture.index)
         return None if found is None else found.weight()
 
+    def blocks(self, picture: Picture) -> FloatMap | None:  # noqa: ARG002
+        """Return None: the file holds macroblocks."""
+        return None
+
     def spectrum(self, picture: Picture) -> Spectrum | None:  # noqa: ARG002 - the file's is of it
         """See :class:`Origin`."""
         return self._maps.spectrum
@@ -171,6 +202,7 @@ class RecordedMaps:
         self._maps = maps
         self._recorded = False
         self._starts = array("q")  # of each frame's record in the file; -1 where there is none
+        self._blocks: dict[int, int] = {}  # the same of what is known of frames' blocks
         self._file = tempfile.TemporaryFile(prefix="idse-maps-")  # noqa: SIM115 - see close
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
@@ -186,6 +218,20 @@ class RecordedMaps:
             raise
         np.save(self._file, _NO_MAP if weight is None else weight)
         return weight
+
+    def blocks(self, picture: Picture) -> FloatMap | None:
+        """See :class:`Maps`."""
+        if not self._recorded:
+            blocks = self._maps.blocks(picture)
+            if blocks is not None:
+                self._blocks[picture.index] = self._file.tell()
+                np.save(self._file, blocks)
+            return blocks
+        if picture.index not in self._blocks:
+            return None
+        self._file.seek(self._blocks[picture.index])
+        found: FloatMap = np.load(self._file)
+        return found
 
     def _replay(self, index: int) -> FloatMap | None:
         start = self._starts[index] if index < len(self._starts) else -1

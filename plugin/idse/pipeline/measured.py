@@ -116,6 +116,10 @@ class NotedMaps:
             self.frames.add(picture.index)
         return found
 
+    def blocks(self, picture: Picture) -> FloatMap | None:
+        """See :class:`Maps`."""
+        return self._maps.blocks(picture)
+
     @property
     def mean(self) -> float:
         """Mean weight of a macroblock over all maps so far; 0 where there is none."""
@@ -153,6 +157,10 @@ class MeasuredMaps:
         ours = np.float32((1 - _MEASURED) / self._mean) * weight
         theirs = np.float32(_MEASURED / self._measured_mean) * found
         return np.asarray((ours + theirs) * np.float32(self._mean), np.float32)
+
+    def blocks(self, picture: Picture) -> FloatMap | None:
+        """See :class:`Maps`. What is measured is measured of macroblocks."""
+        return self._maps.blocks(picture)
 
     def close(self) -> None:
         """Leave both parts to who opened them."""

@@ -17,6 +17,7 @@ from idse.pipeline.guard import SEGMENT_SECONDS, Verdict
 from idse.pipeline.source import DecodedFrame
 from idse.pipeline.store import PictureStore
 from idse.pipeline.trial import Trials
+from idse.pipeline.work import FrameSteering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import Item, Source
     from idse.pipeline.timing import FrameTime, Timeline
+    from idse.pipeline.work import Work
 
     FloatMap = npt.NDArray[np.float32]
 
@@ -88,12 +90,13 @@ class OffsetRecord:
         found: FloatMap = np.load(self._file)
         return found
 
-    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, FloatMap | None]]:
+    def run(self, items: Iterable[Item]) -> Iterator[Work]:
         """Pair every frame with its offsets, and everything else with None."""
         index = 0
         for item in items:
             if isinstance(item, DecodedFrame):
-                yield item, self.get(index)
+                offsets = self.get(index)
+                yield item, None if offsets is None else FrameSteering(offsets)
                 index += 1
             else:
                 yield item, None

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from idse.pipeline.report import Warnings
     from idse.pipeline.sink import Sink
     from idse.pipeline.source import Item, Source
+    from idse.pipeline.work import Work
     from idse.vision import FeatureExtractor
 
     FloatArray = npt.NDArray[np.float64]
     FloatMap = npt.NDArray[np.float32]
-    Steered: TypeAlias = "Iterator[tuple[Item, FloatMap | None]]"
-    Steer: TypeAlias = "Callable[[Iterable[Item]], Steered]"
+    Steer: TypeAlias = "Callable[[Iterable[Item]], Iterator[Work]]"
 
 EFFORTS = ("normal", "oracle")
 
@@ -74,7 +74,7 @@ class Wrap(Protocol):
     """Changes what a steering gives out, or takes its place."""
 
     def __call__(self, steer: Steer | None, source: Source) -> Steer:
-        """Return what pairs items with offsets."""
+        """Return what pairs items with how they are steered."""
 
 
 @dataclass(kw_only=True)
@@ -120,6 +120,8 @@ def check_rehearsal(options: SteeringOptions, source: str) -> None:
             "--effort oracle measures and compares by itself and takes pictures as they are: leave "
             "out --measure, --guard and --static-background"
         )
+    if options.effort == "oracle" and options.weighted:
+        raise InputError("--effort oracle searches for offsets alone: leave out --weighted")
     if options.maps is not None:
         raise InputError(
             "what an encode loses is measured by the network itself: give --model, not --maps"

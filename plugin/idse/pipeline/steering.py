@@ -10,43 +10,57 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from idse.allocation import estimate_bits
+from idse.allocation import Allocator, estimate_bits
 from idse.errors import IdseError, describe
 from idse.importance.lookahead import Lookahead
 from idse.importance.motion import MotionEstimator
 from idse.pipeline.background import BackgroundFilter
 from idse.pipeline.consumer import Consumer
+from idse.pipeline.inner import InnerWeights
 from idse.pipeline.maps import FrameFailed
+from idse.pipeline.schedule import waiting_pictures
 from idse.pipeline.source import DecodedFrame
+from idse.pipeline.work import FrameSteering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from fractions import Fraction
 
-    from idse.allocation import Allocator
+    from idse.codecs.x264 import Encoder
+    from idse.importance.motion import MotionField
     from idse.importance.still import StillPolicy
     from idse.picture import Picture
+    from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.maps import Maps
     from idse.pipeline.report import Warnings
-    from idse.pipeline.source import Item
+    from idse.pipeline.source import Item, Source
+    from idse.pipeline.work import Work
 
 FloatMap = npt.NDArray[np.float32]
+
+# About the QP of an encode that is asked for a rate.
+_DEFAULT_QP = 26.0
 
 
 @dataclass(slots=True, eq=False)
 class _Seen:
-    """A frame that waits, what it is estimated to cost, and what came after it from elsewhere."""
+    """A frame that waits, what it is estimated to cost, and what came after it from elsewhere.
+
+    ``field`` and ``inner``: its motion and, where it was analysed, its own weights of blocks.
+    """
 
     frame: DecodedFrame
     seconds: float
     rate: FloatMap | None = None
+    field: MotionField | None = None
+    inner: FloatMap | None = None
     steered: bool = True
     left: bool = False
     followers: list[Item] = dataclass_field(default_factory=list)
 
 
 class Steering:
-    """The offsets of successive frames.
+    """The offsets of successive frames, and their weights of blocks inside macroblocks.
 
     Everything is done in the frames' order in one thread, so that which map a frame gets depends
     on the source, the options and the seed alone.
@@ -69,6 +83,8 @@ class Steering:
         Frames per second that are looked at; None: all of them.
     still
         When a still background is held; None leaves every sample as it is.
+    inner
+        What makes weights of blocks; None makes none.
 
     Attributes
     ----------
@@ -89,6 +105,7 @@ class Steering:
         lookahead: int = 0,
         consumer_fps: float | None = None,
         still: StillPolicy | None = None,
+        inner: InnerWeights | None = None,
     ) -> None:
         self._maps = maps
         self._allocator = allocator
@@ -101,6 +118,7 @@ class Steering:
             lookahead, qp=None if self._consumer is None else qp
         )
         self._background = BackgroundFilter(still, warnings)
+        self._inner = inner
         self._shown: float | None = None
         self._gone: float | None = None
         self._observed: float | None = None
@@ -108,8 +126,8 @@ class Steering:
         self.frames_unsteered = 0
         self.seconds = 0.0
 
-    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, FloatMap | None]]:
-        """Pair every frame with its offsets, and everything else with None, in order.
+    def run(self, items: Iterable[Item]) -> Iterator[Work]:
+        """Pair every frame with how it is steered, and everything else with None, in order.
 
         Frames come out ``lookahead`` later than they went in.
 
@@ -165,17 +183,20 @@ class Steering:
         elapsed = 0.0 if self._shown is None else seconds - self._shown
         self._shown = seconds
         self._background.look(picture, field, log_weight if seen.steered else None, elapsed)
+        # Last, so that where something failed above nothing is carried on to this frame.
+        seen.field = field
+        if fresh is not None and self._inner is not None:
+            seen.inner = self._inner.fresh(self._maps, picture)
 
     def _looks(self, frame: DecodedFrame) -> float:
         return 1.0 if self._consumer is None else self._consumer.looks(frame.time)
 
-    def _leave(
-        self, ready: Iterable[tuple[_Seen, FloatMap | None]]
-    ) -> Iterator[tuple[Item, FloatMap | None]]:
+    def _leave(self, ready: Iterable[tuple[_Seen, FloatMap | None]]) -> Iterator[Work]:
         for seen, log_weight in ready:
-            offsets = self._offsets(seen, log_weight)
+            offsets, weights = self._offsets(seen, log_weight), self._weights(seen)
             seen.left = True
-            yield self._background.take(seen.frame), offsets
+            steering = None if offsets is None else FrameSteering(offsets, weights)
+            yield self._background.take(seen.frame), steering
             for follower in seen.followers:
                 yield follower, None
 
@@ -201,6 +222,15 @@ class Steering:
             return None
         return offsets
 
+    def _weights(self, seen: _Seen) -> FloatMap | None:
+        """Return the weights of the next frame that leaves; None where nothing is known of it."""
+        if self._inner is None:
+            return None
+        begin = time.perf_counter()
+        found = self._inner.take(seen.frame.picture.index, seen.field, seen.inner)
+        self.seconds += time.perf_counter() - begin
+        return found
+
     def _failed(self, frame: DecodedFrame, error: Exception) -> None:
         self._warnings.add(
             "steering",
@@ -218,3 +248,42 @@ class Steering:
         self._observed = seconds
         self._allocator.observe(weight, elapsed=elapsed)
         return self._allocator.normalise(weight)
+
+
+def open_steering(
+    options: SteeringOptions, maps: Maps, source: Source, encoder: Encoder, warnings: Warnings
+) -> Steering:
+    """Return the steering of an encode.
+
+    Parameters
+    ----------
+    options
+        How; protected rectangles are those of pictures as they are coded.
+    maps
+        Where maps come from.
+    source, encoder
+        What is encoded, and by what.
+    warnings
+        Where it is told that steering failed on a frame.
+
+    Raises
+    ------
+    InputError
+        A value is out of range.
+    """
+    parameters = encoder.parameters
+    crf = parameters.crf if parameters.rc_method == "crf" else None
+    inner = None
+    if options.weighted:
+        inner = InnerWeights(encoder.mb_shape, options.policy.strength, warnings)
+    return Steering(
+        maps,
+        Allocator(options.policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced),
+        qp=_DEFAULT_QP if crf is None else crf,
+        time_base=source.time_base,
+        warnings=warnings,
+        lookahead=waiting_pictures(options.analyse_every, rate=source.rate, form=encoder.format),
+        consumer_fps=options.consumer_fps,
+        still=options.still,
+        inner=inner,
+    )

@@ -16,13 +16,16 @@ import numpy.typing as npt
 
 from idse.allocation import Allocator, estimate_bits
 from idse.allocation.matrices import matrix_options
-from idse.codecs.x264 import Encoder
+from idse.allocation.weights import block_weights
+from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.importance.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from idse.codecs.x264 import X264Library
+    from idse.importance import Analyser
     from idse.picture import Picture
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import EncodeOptions
@@ -33,7 +36,7 @@ _SPECTRUM_PICTURES = 8
 # Fields of EncodeOptions and SteeringOptions that stills heed, or that change nothing for them.
 _HEEDED = {
     *("preset", "tune", "profile", "options", "matrices"),
-    *("policy", "models", "n_s", "seed", "analyse_every"),
+    *("policy", "models", "n_s", "seed", "analyse_every", "weighted"),
 }
 # One picture, one thread: nothing to run side by side, and the same stream on every machine.
 _STILL = {"keyint": "1", "threads": "1"}
@@ -62,7 +65,7 @@ def check(encode: EncodeOptions, steering: SteeringOptions | None) -> None:
 
 def analysis_key(steering: SteeringOptions) -> str:
     """Return what :func:`analyse` depends on beside pictures, networks and code."""
-    return f"{steering.n_s} {steering.seed}"
+    return f"{steering.n_s} {steering.seed}" + (" blocks" if steering.weighted else "")
 
 
 def analyse(pictures: Sequence[Picture], steering: SteeringOptions) -> dict[str, npt.NDArray[Any]]:
@@ -70,17 +73,23 @@ def analyse(pictures: Sequence[Picture], steering: SteeringOptions) -> dict[str,
 
     Returns
     -------
-    Arrays by name, so that they can be kept: ``weight/N`` is what :func:`weights` says of picture
-    N, and the others are a `Spectrum`'s.
+    Arrays by name, so that they can be kept: ``weight/N`` is the importance of picture N, float32
+    ``(mb_rows, mb_cols)`` per luma sample, ``blocks/N`` where ``steering.weighted`` that of its 4x4
+    blocks, and the others are a `Spectrum`'s.
 
     Raises
     ------
-    InputError, ModelError
-        As :func:`weights`.
+    InputError
+        There is no network.
+    ModelError
+        A network cannot be loaded, or fails on a picture.
     """
-    found: dict[str, npt.NDArray[Any]] = {
-        f"weight/{index}": weight for index, weight in enumerate(weights(pictures, steering))
-    }
+    found: dict[str, npt.NDArray[Any]] = {}
+    analyser = _analyser(steering)
+    for index, item in enumerate(pictures):
+        if steering.weighted:
+            found[f"blocks/{index}"] = analyser.blocks(item)
+        found[f"weight/{index}"] = analyser.analyse(item).weight()
     return found | spectrum(pictures, steering).tensors()
 
 
@@ -113,31 +122,37 @@ def encode_set(
     ------
     InputError, ModelError, CodecError
         As :func:`check`, :func:`analyse` and :func:`encode_stills`.
+    LibraryLoadError
+        Weights are asked for, and no libx264 takes any.
     """
     check(encode, steering)
     if steering is None:
         return encode_stills(pictures, encode, crf=crf, matrices=set_matrices(encode))
+    # First, since what comes next may take long.
+    library = load_library(weighted=True) if steering.weighted else None
     known = analyse(pictures, steering) if analysis is None else analysis
     importance = [known[f"weight/{index}"] for index in range(len(pictures))]
     offsets = set_offsets(pictures, importance, steering, crf=crf)
     matrices = set_matrices(encode, Spectrum.from_tensors(known), steering)
-    return encode_stills(pictures, encode, crf=crf, offsets=offsets, matrices=matrices)
+    inner = None
+    if steering.weighted:
+        blocks = [known[f"blocks/{index}"] for index in range(len(pictures))]
+        inner = set_weights(pictures, blocks, steering)
+    return encode_stills(
+        pictures,
+        encode,
+        crf=crf,
+        offsets=offsets,
+        matrices=matrices,
+        weights=inner,
+        library=library,
+    )
 
 
-def weights(pictures: Sequence[Picture], steering: SteeringOptions) -> list[FloatMap]:
-    """Return the importance of every picture, float32 ``(mb_rows, mb_cols)`` per luma sample.
-
-    Raises
-    ------
-    InputError
-        There is no network.
-    ModelError
-        A network cannot be loaded, or fails on a picture.
-    """
+def _analyser(steering: SteeringOptions) -> Analyser:
     from idse.importance import Analyser, load_networks
 
-    analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
-    return [analyser.analyse(item).weight() for item in pictures]
+    return Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
 
 
 def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum:
@@ -148,9 +163,7 @@ def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum
     ModelError
         A network cannot be loaded, or fails on a picture.
     """
-    from idse.importance import Analyser, load_networks
-
-    analyser = Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
+    analyser = _analyser(steering)
     chosen = pictures[:: -(-len(pictures) // _SPECTRUM_PICTURES)]
     return Spectrum.total([analyser.spectrum(item) for item in chosen])
 
@@ -182,7 +195,7 @@ def set_offsets(
     Parameters
     ----------
     pictures, importance
-        The set, and what :func:`weights` found in it.
+        The set, and ``weight/N`` of :func:`analyse`.
     steering
         How.
     crf
@@ -198,6 +211,24 @@ def set_offsets(
     return [part.offsets(log_weight) for part, log_weight in zip(parts, logs, strict=True)]
 
 
+def set_weights(
+    pictures: Sequence[Picture], blocks: Sequence[FloatMap], steering: SteeringOptions
+) -> list[FloatMap]:
+    """Return what errors inside macroblocks cost in every picture, for :func:`encode_stills`.
+
+    Parameters
+    ----------
+    pictures, blocks
+        The set, and ``blocks/N`` of :func:`analyse`.
+    steering
+        How.
+    """
+    return [
+        block_weights(energy, item.format.mb_shape, strength=steering.policy.strength)
+        for item, energy in zip(pictures, blocks, strict=True)
+    ]
+
+
 def encode_stills(
     pictures: Sequence[Picture],
     encode: EncodeOptions,
@@ -205,6 +236,8 @@ def encode_stills(
     crf: float,
     offsets: Sequence[FloatMap] | None = None,
     matrices: Mapping[str, str] | None = None,
+    weights: Sequence[FloatMap] | None = None,
+    library: X264Library | None = None,
 ) -> list[bytes]:
     """Encode every picture as one IDR frame.
 
@@ -220,6 +253,10 @@ def encode_stills(
         QP offsets of every picture, or None for stock x264.
     matrices
         What :func:`set_matrices` returned, or None for flat ones.
+    weights
+        Of 4x4 blocks of every picture, as ``Encoder.encode`` takes them, or None.
+    library
+        None takes ``load_library()``; ``weights`` need one that takes them.
 
     Returns
     -------
@@ -234,10 +271,12 @@ def encode_stills(
     """
     if encode.two_pass or not {"crf", "bitrate", "qp"}.isdisjoint(encode.options):
         raise InputError("still pictures are encoded by CRF alone: leave out crf, bitrate and qp")
-    fields = [None] * len(pictures) if offsets is None else offsets
+    given = [
+        [None] * len(pictures) if found is None else list(found) for found in (offsets, weights)
+    ]
     return [
-        _encode(item, encode, crf, field, matrices)
-        for item, field in zip(pictures, fields, strict=True)
+        _encode(item, encode, crf, field, inner, matrices=matrices, library=library)
+        for item, field, inner in zip(pictures, *given, strict=True)
     ]
 
 
@@ -246,7 +285,10 @@ def _encode(
     encode: EncodeOptions,
     crf: float,
     field: FloatMap | None,
+    inner: FloatMap | None,
+    *,
     matrices: Mapping[str, str] | None,
+    library: X264Library | None,
 ) -> bytes:
     with Encoder(
         width=item.format.width,
@@ -260,6 +302,8 @@ def _encode(
         matrices=matrices,
         steer=field is not None,
         global_headers=False,
+        library=library,
     ) as encoder:
-        packets = [*encoder.encode(item.planes, pts=0, offsets=field), *encoder.flush()]
+        first = encoder.encode(item.planes, pts=0, offsets=field, weights=inner)
+        packets = [*first, *encoder.flush()]
     return b"".join(packet.data for packet in packets)

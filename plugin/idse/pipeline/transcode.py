@@ -20,11 +20,10 @@ from idse.pipeline.options import EncodeOptions
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
-from idse.pipeline.schedule import waiting_pictures
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
-from idse.pipeline.steering import Steering
+from idse.pipeline.steering import Steering, open_steering
 from idse.pipeline.tags import display_matrix, stream_options
 from idse.pipeline.timing import Timeline
 from idse.pipeline.writer import Writer
@@ -33,17 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from idse.codecs.x264 import X264Library
-    from idse.pipeline.driver import Watch, Work
+    from idse.pipeline.driver import Watch
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.maps import Maps, Origin
     from idse.pipeline.options import Progress
     from idse.pipeline.rehearsal import Steer, Wrap
+    from idse.pipeline.work import Work
 
 # Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
 # The second is the larger one: it keeps the encoder busy while a network looks at a frame.
 _DECODED_BUDGET = 16 << 20
 _STEERED_BUDGET = 40 << 20
-_DEFAULT_QP = 26.0
 
 
 def transcode(
@@ -139,7 +138,9 @@ class _Transcode:
         self._overwrite = overwrite
         self._warnings = Warnings(strict=strict)
         self._driver = Driver(progress)
-        self._library: X264Library = load_library()
+        self._library: X264Library = load_library(
+            weighted=steering is not None and steering.weighted
+        )
         self._steering: Steering | None = None
         self._lesson = Lesson(maps=None)
         self._scaler: Scaler | None = None
@@ -347,26 +348,12 @@ class _Transcode:
         return self._matrices
 
     def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:
-        from idse.allocation import Allocator
-
         assert self._steer is not None
-        parameters = encoder.parameters
-        crf = parameters.crf if parameters.rc_method == "crf" else None
-        policy = self._steer.policy
+        options, policy = self._steer, self._steer.policy
         if self._scaler is not None:
-            policy = replace(policy, protect=self._scaler.rects(policy.protect))
-        self._steering = Steering(
-            maps,
-            Allocator(policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced),
-            qp=_DEFAULT_QP if crf is None else crf,
-            time_base=source.time_base,
-            warnings=self._warnings,
-            lookahead=waiting_pictures(
-                self._steer.analyse_every, rate=source.rate, form=encoder.format
-            ),
-            consumer_fps=self._steer.consumer_fps,
-            still=self._steer.still,
-        )
+            protect = self._scaler.rects(policy.protect)
+            options = replace(options, policy=replace(policy, protect=protect))
+        self._steering = open_steering(options, maps, source, encoder, self._warnings)
         return self._steering
 
     def _report(self, size: int, seconds: float) -> Report:
