@@ -10,12 +10,14 @@ from idse.allocation import Allocator, OffsetPolicy
 from idse.cli.__main__ import main
 from idse.errors import InputError, LibraryLoadError
 from idse.evaluation.decoding import decode_stills
+from idse.importance.maps import ImportanceMap
 from idse.pipeline import stills
 from idse.pipeline.inner import InnerWeights
 from idse.pipeline.loading import SteeringOptions
-from idse.pipeline.maps import FrameFailed, RecordedMaps
+from idse.pipeline.maps import FrameFailed, NetworkMaps, RecordedMaps
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
+from idse.pipeline.schedule import Schedule
 from idse.pipeline.source import DecodedFrame, Source
 from idse.pipeline.steering import Steering
 from idse.pipeline.transcode import transcode
@@ -104,6 +106,27 @@ def test_what_fails_in_the_weights_costs_the_weights_alone(street):
     assert "weights inside macroblocks on frame 0 (InputError" in message
     with pytest.raises(InputError, match="on frame 0"):
         steered(street, Given(broken=(0,)), warnings=Warnings(strict=True))
+
+
+def test_a_network_that_has_a_map_but_no_blocks_keeps_its_map(street):
+    class Coarse:
+        def __call__(self):
+            return self
+
+        def analyse(self, picture):
+            return ImportanceMap.neutral(picture)
+
+        def blocks(self, picture):
+            raise RuntimeError("too fine")
+
+    warnings = Warnings()
+    found = steered(
+        street, NetworkMaps(Coarse(), Schedule(0.2), warnings, inner=True), warnings=warnings
+    )
+    assert all(given is not None and given.weights is None for given in found)
+    (message,) = warnings.messages
+    assert "too fine" in message
+    assert "with offsets alone" in message
 
 
 def test_an_unsteered_frame_has_none(street):

@@ -64,6 +64,11 @@ class Maps(Protocol):
         Returns
         -------
         float32 ``(ceil(height / 4), ceil(width / 4))``, in any unit.
+
+        Raises
+        ------
+        Exception
+            There should be some, and are none: anything that a network may raise.
         """
 
     def close(self) -> None:
@@ -123,7 +128,7 @@ class NetworkMaps:
         self._schedule = schedule
         self._warnings = warnings
         self._inner = inner
-        self._blocks: FloatMap | None = None
+        self._blocks: FloatMap | Exception | None = None
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
@@ -131,8 +136,7 @@ class NetworkMaps:
             return None
         network = self._analyser()
         try:
-            # Before the map, which is made of the same gradients and lets go of them.
-            self._blocks = network.blocks(picture) if self._inner else None
+            self._prepare_blocks(network, picture)
             found = network.analyse(picture).weight()
         except Exception as error:  # a user's network may raise anything
             self._warnings.add(
@@ -144,9 +148,21 @@ class NetworkMaps:
         self._schedule.done(seconds)
         return found
 
+    def _prepare_blocks(self, network: Network, picture: Picture) -> None:
+        """Find what `blocks` returns: before the map, which lets go of the same gradients."""
+        self._blocks = None
+        if not self._inner:
+            return
+        try:
+            self._blocks = network.blocks(picture)
+        except Exception as error:  # noqa: BLE001 - told where the map is there all the same
+            self._blocks = error
+
     def blocks(self, picture: Picture) -> FloatMap | None:  # noqa: ARG002 - it is the last one
         """See :class:`Maps`."""
         found, self._blocks = self._blocks, None
+        if isinstance(found, Exception):
+            raise found
         return found
 
     def spectrum(self, picture: Picture) -> Spectrum | None:
