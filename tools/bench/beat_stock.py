@@ -36,16 +36,15 @@ if TYPE_CHECKING:
     from idse.evaluation.sources import Source
 
 CACHE = Path(os.environ.get("IDSE_EVAL_CACHE", cache_dir() / "evaluations"))
-# Second from which on stock is chosen on each clip (for so long), and where its second half begins.
+# Second from which on stock is chosen on each clip (for so long), where its second half begins, and
+# which frames are judged: every n-th, with n no divisor of the frames between analyses, so that
+# frames that were analysed are judged no more often than others.
 CLIPS = {
-    "vtest.avi": (10, 39.8),
-    "intel-car-detection.mp4": (3, 15.04),
-    "intel-one-by-one-person-detection.mp4": (28, 69.7),
+    "vtest.avi": (10, 39.8, 7),
+    "intel-car-detection.mp4": (3, 15.04, 3),
+    "intel-one-by-one-person-detection.mp4": (28, 69.7, 7),
 }
 CHOSEN_SECONDS, CHOSEN_EVERY = 10, 3
-# Not a divisor of the frames between analyses: frames that were analysed are no better judged than
-# others.
-JUDGED_EVERY = 7
 IMAGE_RATES = tuple(float(crf) for crf in range(23, 48, 4))
 CLIP_RATES = tuple(float(crf) for crf in range(23, 44, 4))
 # Even images of either set that stock is chosen on.
@@ -78,10 +77,10 @@ def contents(only: list[str]) -> list[tuple[str, list[tuple[Source, Source]], tu
     if "video" in only:
         pairs = [
             (
-                clip(name, middle, None, JUDGED_EVERY),
+                clip(name, middle, None, every),
                 clip(name, start, start + CHOSEN_SECONDS, CHOSEN_EVERY),
             )
-            for name, (start, middle) in CLIPS.items()
+            for name, (start, middle, every) in CLIPS.items()
         ]
         found.append(("video", pairs, (detector, "mobilenet_v2")))
     return found
