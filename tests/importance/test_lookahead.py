@@ -110,3 +110,19 @@ def test_the_window_holds_so_many_pictures():
         window.push(index, field() if index else None, level(0), seconds=index)
         assert [item for item, _ in window.ready()] == ([index - 3] if index >= 3 else [])
     assert [item for item, _ in window.rest()] == [7, 8, 9]
+
+
+def test_a_picture_that_could_not_be_taken_in_can_be_handed_in_again(monkeypatch):
+    window = Lookahead(2)
+    window.push(0, None, level(0), seconds=0.0)
+    window.push(1, field(), None, seconds=1.0)
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("idse.kernels.flow_back", fail)
+    with pytest.raises(MemoryError):
+        window.push(2, field(), level(1), seconds=2.0)
+    window.forget()
+    window.push(2, None, None, seconds=2.0)
+    assert [item for item, _ in window.rest()] == [0, 1, 2]

@@ -125,6 +125,8 @@ class Lookahead(Generic[T]):
         ------
         InputError
             Shapes differ.
+
+        Whatever is raised, the picture is not taken in.
         """
         known = self._track.advance(field, fresh)
         if fresh is not None:
@@ -139,7 +141,11 @@ class Lookahead(Generic[T]):
             _Waiting(item, seconds, field, fresh is not None, before, self._begin, looks, share)
         )
         if fresh is not None:
-            self._carry_back(fresh)
+            try:
+                self._carry_back(fresh)
+            except BaseException:
+                self._waiting.pop()
+                raise
         return known
 
     def _carry_back(self, fresh: FloatMap) -> None:
