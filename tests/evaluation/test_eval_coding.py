@@ -10,9 +10,10 @@ from eval_media import write_clip, write_images
 
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
-from idse.evaluation.coding import encode_images, prepare_images, run, slice_bytes
+from idse.evaluation.coding import _key, encode_images, prepare_images, run, slice_bytes
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.decoding import decode_clip, decode_stills
+from idse.evaluation.fingerprint import model_digest
 from idse.evaluation.sources import Clip, find_sources
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.stills import encode_stills
@@ -109,3 +110,21 @@ def test_a_clip_that_ends_early(tmp_path):
 def test_a_program_that_fails_is_quoted(tmp_path):
     with pytest.raises(InputError, match=r"missing\.mkv"):
         run(["ffmpeg", "-v", "error", "-i", tmp_path / "missing.mkv", "-f", "null", "-"])
+
+
+@pytest.mark.parametrize("spec", ["{}", "{}=2", "{}@layer", "{}@layer=2"])
+def test_another_network_of_the_same_name_is_another_one(tmp_path, spec):
+    network = tmp_path / "net.onnx"
+    network.write_bytes(b"one")
+    before = model_digest(spec.format(network))
+    network.write_bytes(b"another")
+    assert model_digest(spec.format(network)) != before
+
+
+def test_other_maps_of_the_same_name_are_other_encodes(images, tmp_path):
+    maps = tmp_path / "maps.safetensors"
+    maps.write_bytes(b"one")
+    item = Configuration(name="mapped", arguments=f"--maps {maps}")
+    before = _key(images, item, 30)
+    maps.write_bytes(b"another")
+    assert _key(images, item, 30) != before

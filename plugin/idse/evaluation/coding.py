@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from idse.evaluation.configuration import Configuration
     from idse.pipeline.loading import SteeringOptions
 
-# What has a say in an encode, and in one that no network steers.
-_STEERED = ("codecs", "vision", "importance", "allocation", "learned", "pipeline", "_native")
-_STOCK = ("codecs", "pipeline")
+# What has a say in an encode that no network steers, and what more in one that a network does.
+_STOCK = ("codecs", "allocation", "pipeline", "picture.py")
+_STEERED = (*_STOCK, "vision", "importance", "kernels.py", "background_kernels.py", "_native")
 # With nothing but these a transcode is libx264's own, bit for bit, whatever else the package does.
 _X264S_OWN = {"--no-steer", "--preset", "--tune", "--profile", "--x264-params", "--threads"}
 _START_CODE = b"\0\0\1"
@@ -121,7 +121,9 @@ def run(command: Sequence[object]) -> Usage:
 def _key(source: Images | Clip, configuration: Configuration, rate: float) -> str:
     content = source.key if isinstance(source, Images) else file_digest(source.path)
     steering = configuration.steering
-    networks = () if steering is None else map(model_digest, steering.models)
+    networks = [] if steering is None else [model_digest(spec) for spec in steering.models]
+    if steering is not None and steering.maps is not None:
+        networks.append(file_digest(steering.maps))
     return digest(
         content,
         shlex.join(configuration.words),
@@ -138,7 +140,7 @@ def _code(source: Images | Clip, configuration: Configuration) -> tuple[str, ...
     if configuration.steering is not None:
         return _STEERED
     options = {word.partition("=")[0] for word in configuration.words if word.startswith("--")}
-    own = options <= _X264S_OWN and "machine" not in configuration.words
+    own = options <= _X264S_OWN and not any(w.endswith("machine") for w in configuration.words)
     return () if own and isinstance(source, Clip) else _STOCK
 
 

@@ -52,9 +52,11 @@ def code_digest(names: tuple[str, ...]) -> str:
 def model_digest(spec: str) -> str:
     """Return a hash of a network's name and of the file that it comes from, if that is the user's.
 
+    ``spec`` is ``MODEL`` or ``MODEL=WEIGHT``, as `idse.importance.load_networks` takes it.
+
     Built-in networks have hashes of their own, checked when they are loaded.
     """
-    name = spec.partition("@")[0]
+    name = (spec.rpartition("=")[0] or spec).partition("@")[0]
     path = Path(name)
     if path.suffix == ".onnx" and path.is_file():
         return digest(spec, file_digest(path))
