@@ -175,7 +175,8 @@ class Runner:
             source = work.source
             for model in panel.models:
                 key = f"judge {model} {source}"
-                tasks.setdefault(key, submit(panel.judge_source, model, source))
+                if key not in tasks:
+                    tasks[key] = submit(panel.judge_source, model, source)
             for item in work.configurations:
                 if isinstance(source, Clip):
                     key = f"filter {item.filter} {source.path}"
