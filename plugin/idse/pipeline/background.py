@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from idse.errors import describe
 from idse.importance.still import StillBackground
 from idse.pipeline.source import DecodedFrame
 
@@ -67,11 +68,10 @@ class BackgroundFilter:
             planes = self._still.advance(picture, field, log_weight, elapsed)
         except Exception as error:  # noqa: BLE001 - the frame is as good as it is
             self._still.reset()
-            what = " ".join(str(error).split()) or "no message"
             self._warnings.add(
                 "static background",
-                f"smoothing failed on frame {picture.index} ({type(error).__name__}: {what}): it "
-                "goes out as it is",
+                f"smoothing failed on frame {picture.index} ({describe(error)}): it goes out as it "
+                "is",
             )
             return
         if planes is not picture.planes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from idse.allocation.policy import Rect
 from idse.codecs.x264 import colour_options
-from idse.errors import InputError
+from idse.errors import InputError, describe
 from idse.pipeline.frames import resized, unspecified_matrix
 from idse.pipeline.source import DecodedFrame
 from idse.pipeline.tags import MATRIX_CODES, ratio
@@ -306,10 +306,9 @@ def _chosen(
             library=library,
         )
     except Exception as error:  # noqa: BLE001 - the full size is always right
-        what = " ".join(str(error).split()) or "no message"
         warnings.add(
             "resolution",
-            f"no size could be chosen ({type(error).__name__}: {what}): coded at full size",
+            f"no size could be chosen ({describe(error)}): coded at full size",
         )
         return Scaler(form, (form.width, form.height), "choosing failed")
     return Scaler(form, choice.size, choice.why)
