@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision import DEFAULT_MODEL
 
@@ -33,7 +34,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=f"network, as in idse models; repeat it to combine several (default {DEFAULT_MODEL})",
     )
     parser.add_argument(
-        "--n-s", type=int, default=2, metavar="N", help="rows of the sketch (default %(default)s)"
+        "--n-s",
+        type=int,
+        default=DEFAULT_ROWS,
+        metavar="N",
+        help="rows of the sketch (default %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sketch (default %(default)s)")
     parser.add_argument(
