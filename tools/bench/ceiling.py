@@ -25,7 +25,6 @@ from bench_common import CACHE, command_line, data, parser
 from PIL import Image
 
 from idse.allocation import Allocator, OffsetPolicy, estimate_bits
-from idse.allocation.allocator import smooth
 from idse.allocation.equal_slope import towards_equal_slopes
 from idse.codecs.x264 import Encoder
 from idse.evaluation.bdrate import bd_rates
@@ -34,6 +33,7 @@ from idse.files import write_atomically
 from idse.importance import Analyser
 from idse.importance.carry import ImportanceTrack
 from idse.importance.motion import MotionEstimator
+from idse.importance.smoothing import binomial
 from idse.importance.true_error import TrueErrorMeter
 from idse.pipeline.effort import OraclePolicy, SegmentSearch
 from idse.pipeline.frames import picture
@@ -321,7 +321,7 @@ def split(values: Any, sizes: list[tuple[int, int]]) -> list[FloatMap]:
 
 def pooled(values: Any, sizes: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
     """Smooth joined maps, each by itself."""
-    return joined([smooth(part) for part in split(values, sizes)], sizes)
+    return joined([binomial(part) for part in split(values, sizes)], sizes)
 
 
 def size(trials: list[Trial]) -> float:

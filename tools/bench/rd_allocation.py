@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench_common import command_line, data, machine, parser
 
-from idse.allocation.allocator import smooth
 from idse.codecs.h264.parser import Parser
 from idse.evaluation.bdrate import bootstrap_bd_rates, bootstrap_weights, mean_of
 from idse.evaluation.decoding import decode_stills
@@ -25,6 +24,8 @@ from idse.evaluation.judge import Judge, output_distance
 from idse.evaluation.sources import Images
 from idse.evaluation.table import cell, markdown_table, write_results
 from idse.importance import Analyser
+from idse.importance.shares import squared_error
+from idse.importance.smoothing import binomial
 from idse.kernels import ac_energy
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.stills import encode_stills
@@ -65,7 +66,7 @@ def weights(pictures: Sequence[Picture]) -> list[FloatArray]:
     mean = float(np.mean(np.concatenate([item.ravel() for item in found])))
     result = []
     for item, weight in zip(pictures, found, strict=True):
-        octaves = smooth(np.log2((weight / mean + ALPHA) / (1 + ALPHA)).astype(np.float32))
+        octaves = binomial(np.log2((weight / mean + ALPHA) / (1 + ALPHA)).astype(np.float32))
         energy = np.maximum(ac_energy(item).astype(np.float64), 16)
         result.append(octaves + MASKING * np.log2(energy))
     centre = float(np.mean(np.concatenate([item.ravel() for item in result])))
@@ -85,17 +86,6 @@ def bits(stream: bytes) -> FloatArray:
     reader = Parser()
     found = [*reader.feed(stream, length_size=0, tag=0), *reader.flush()]
     return found[0].frame.bits.astype(np.float64)
-
-
-def squared_error(source: Picture, decoded: Picture) -> FloatArray:
-    """Return the sum of squared errors of every macroblock's luma and chroma samples."""
-    rows, cols = source.format.mb_shape
-    total = np.zeros((rows, cols))
-    for a, b, side in zip(source.planes, decoded.planes, (16, 8, 8), strict=True):
-        lost = (a.astype(np.float64) - b.astype(np.float64)) ** 2
-        lost = np.pad(lost, ((0, rows * side - a.shape[0]), (0, cols * side - a.shape[1])))
-        total += lost.reshape(rows, side, cols, side).sum((1, 3))
-    return total
 
 
 def curves(pictures: Sequence[Picture]) -> tuple[list[FloatArray], list[FloatArray]]:

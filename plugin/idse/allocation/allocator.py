@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from idse.allocation.compensation import RateLedger
 from idse.errors import InputError, MapError
+from idse.importance.smoothing import binomial
 from idse.picture import MACROBLOCK, macroblocks
 
 if TYPE_CHECKING:
@@ -27,18 +28,6 @@ _QP_PER_LOG2 = 3.0
 _LOG_RANGE = 16.0
 # x264 rounds a macroblock's QP to whole numbers; a field below this everywhere is no steering.
 _NEGLIGIBLE = 1.0 / 64.0
-# Centre and side of the separable kernel that smooths log-weights over neighbours. A sketch of 8
-# rows leaves a standard deviation of 16 to 51 % in a weight; this kernel takes out two thirds.
-_CENTRE, _SIDE = 0.5, 0.25
-
-
-def smooth(values: FloatMap) -> FloatMap:
-    """Return ``values`` ``(rows, cols)`` under a 3x3 binomial kernel, edges repeated."""
-    rows = np.pad(values, ((1, 1), (0, 0)), mode="edge")
-    rows = _CENTRE * rows[1:-1] + _SIDE * (rows[:-2] + rows[2:])
-    cols = np.pad(rows, ((0, 0), (1, 1)), mode="edge")
-    result: FloatMap = _CENTRE * cols[:, 1:-1] + _SIDE * (cols[:, :-2] + cols[:, 2:])
-    return result.astype(np.float32)
 
 
 class Allocator:
@@ -158,7 +147,9 @@ class Allocator:
         alpha = self._policy.alpha
         relative = (weight.astype(np.float64) + alpha * mean) / (mean + alpha * mean)
         log_weight = np.log2(np.maximum(relative, 2.0**-_LOG_RANGE))
-        return smooth(np.minimum(log_weight, _LOG_RANGE).astype(np.float32))
+        # A sketch of 8 rows leaves a standard deviation of 16 to 51 % in a weight; neighbours take
+        # out two thirds of it.
+        return binomial(np.minimum(log_weight, _LOG_RANGE).astype(np.float32))
 
     def account(self, log_weight: FloatMap | None, rate: FloatMap, *, elapsed: float = 0.0) -> None:
         """Let a picture's estimated bits count in the size that is to be held.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from idse.allocation.allocator import smooth
+from idse.importance.smoothing import binomial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,13 +87,7 @@ class Pool:
             if field is not None:
                 future[n] += self._memory * warp(future[n + 1], field)
         both = past + future - values
-        return np.stack([smooth(picture.astype(np.float32)) for picture in both]).astype(np.float64)
-
-
-def still_pool(values: npt.NDArray[np.floating]) -> FloatArray:
-    """Pool over all pictures at the same place, for offsets that do not change over time."""
-    total = smooth(values.sum(axis=0, dtype=np.float64).astype(np.float32)).astype(np.float64)
-    return np.broadcast_to(total, values.shape)
+        return binomial(both)
 
 
 def towards_equal_slopes(

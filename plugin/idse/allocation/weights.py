@@ -12,6 +12,7 @@ import numpy as np
 
 from idse.codecs.x264 import Distortion
 from idse.errors import InputError
+from idse.importance.smoothing import binomial
 from idse.picture import MACROBLOCK
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def block_weights(
     padding = ((0, rows - energy.shape[0]), (0, columns - energy.shape[1]))
     full = np.pad(np.asarray(energy, np.float64), padding, "edge")
     if smooth:
-        full = _smoothed(full)
+        full = binomial(full)
     blocks = full.reshape(mb_shape[0], _PER_MB, mb_shape[1], _PER_MB)
     relative = _relative(blocks) ** strength
     mixed = share + (1 - share) * _relative(relative)
@@ -124,15 +125,6 @@ def block_distortion(
         sketches=(split * scale[None, :, None, :, None]).reshape(means.shape),
         shares=shares,
     )
-
-
-def _smoothed(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    for axis in (0, 1):
-        padded = np.pad(field, [(1, 1) if k == axis else (0, 0) for k in (0, 1)], "edge")
-        n = field.shape[axis]
-        low, middle, high = (np.take(padded, np.arange(k, k + n), axis) for k in range(3))
-        field = (low + 2 * middle + high) / 4
-    return field
 
 
 def _relative(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

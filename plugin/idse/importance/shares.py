@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idse.errors import InputError
+from idse.importance.smoothing import binomial
 from idse.picture import MACROBLOCK
 
 if TYPE_CHECKING:
@@ -95,18 +96,9 @@ def weights(share: FloatArray, squared_error: FloatArray, *, least: float = 0.02
     """
     # An error of half a code value per sample: what rounding leaves.
     floor = 0.25 * MACROBLOCK**2
-    smooth_share, smooth_error = _binomial(share), _binomial(squared_error) + floor
+    smooth_share, smooth_error = binomial(share), binomial(squared_error) + floor
     mean = float(np.maximum(smooth_share, 0).sum() / smooth_error.sum())
     if mean <= 0:
         return np.ones(share.shape, np.float32)
     found = np.maximum(smooth_share / smooth_error, least * mean)
     return np.asarray(found, np.float32)
-
-
-def _binomial(values: FloatArray) -> FloatArray:
-    edges = [(0, 0)] * (values.ndim - 2)
-    rows = np.pad(values, [*edges, (1, 1), (0, 0)], mode="edge")
-    rows = 0.5 * rows[..., 1:-1, :] + 0.25 * (rows[..., :-2, :] + rows[..., 2:, :])
-    cols = np.pad(rows, [*edges, (0, 0), (1, 1)], mode="edge")
-    found: FloatArray = 0.5 * cols[..., 1:-1] + 0.25 * (cols[..., :-2] + cols[..., 2:])
-    return found
