@@ -37,7 +37,8 @@ class Plan:
     configurations
         At least two with ``best``, under different names.
     best
-        One more, which is chosen for every source on what is not reported of it.
+        One more, which is chosen for every source on what is not reported of it; where all of it
+        is reported, on that.
     anchor
         The name of the one that the others are compared with.
     rates
