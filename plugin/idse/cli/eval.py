@@ -239,6 +239,8 @@ def _stem(name: str | None) -> Path | None:
 
     if name is None:
         return None
+    import idse.evaluation.plots  # noqa: F401 - what it lacks is told now, not at the end
+
     stem = Path(name)
     if stem.is_dir() or not stem.name:
         raise OutputError(f"cannot write {name}.json: {name} is a folder; add a name")
