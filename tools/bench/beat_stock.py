@@ -105,11 +105,10 @@ def measure(
     pairs: list[tuple[Source, Source]],
     panel: Panel,
     runner: Runner,
+    best: Best,
     configurations: tuple[Configuration, ...],
 ) -> tuple[str, list[dict[str, Any]]]:
     """Choose, evaluate, and return Markdown and data, one report a choice of stock."""
-    best = load_suite("best-of-stock").best
-    assert best is not None
     text, reports = "", []
     chosen = {report.name: best_of_stock(best, on, panel, runner) for report, on in pairs}
     if not configurations:
@@ -148,7 +147,9 @@ def main() -> None:
             suite = load_suite(str(Path(__file__).parent / f"beat_stock-{title}.toml"))
             panel = Panel(models=judges, cache=CACHE)
             configurations = () if args.choose else suite.configurations
-            part, data_ = measure(suite.title, pairs, panel, runner, configurations)
+            best = suite.best or load_suite("best-of-stock").best
+            assert best is not None
+            part, data_ = measure(suite.title, pairs, panel, runner, best, configurations)
             text += part
             reports += data_
     if args.choose:
