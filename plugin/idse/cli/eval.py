@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from idse.cli._progress import StatusLine, clock
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -288,29 +289,19 @@ def _write(stem: Path, text: str, data: dict[str, Any], found: Evaluation) -> No
         plot_curves(path, result.curves, title=f"{result.sample.name}: {result.sample.description}")
 
 
-class _ProgressLine:
-    """One line on the terminal, rewritten when something is done."""
+class _ProgressLine(StatusLine):
+    """How far an evaluation is."""
 
     def __init__(self) -> None:
+        super().__init__(_PROGRESS_SECONDS)
         self._begin = time.monotonic()
-        self._shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._shown < _PROGRESS_SECONDS:
+        if not self.due():
             return
-        self._shown = now
         share = progress.done / max(progress.total, 1)
         parts = [f"{100 * share:.0f} %", progress.what]
         if share > 0:
-            parts.append(f"ETA {_clock((now - self._begin) * (1 / share - 1))}")
-        print("\r\x1b[K" + "  ".join(parts), end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+            elapsed = time.monotonic() - self._begin
+            parts.append(f"ETA {clock(elapsed * (1 / share - 1))}")
+        self.show(parts)

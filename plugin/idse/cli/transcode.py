@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from idse.cli._progress import StatusLine, clock
 from idse.errors import InputError
 from idse.pipeline import arguments
 
@@ -112,20 +113,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _ProgressLine:
-    """One line on the terminal, rewritten a few times a second."""
+class _ProgressLine(StatusLine):
+    """How far an encode is."""
 
     def __init__(self) -> None:
-        self._begin = self._shown = time.monotonic()
+        super().__init__(_PROGRESS_SECONDS)
+        self._begin = time.monotonic()
         self._phase = ""
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         if progress.phase != self._phase:
             self._phase, self._begin = progress.phase, now
-        if now - self._shown < _PROGRESS_SECONDS:
+        if not self.due():
             return
-        self._shown = now
         elapsed = max(now - self._begin, 1e-3)
         rate = 8e-3 * progress.bytes / max(progress.position, 1e-3)
         parts = [
@@ -133,22 +134,13 @@ class _ProgressLine:
             f"frame {progress.frames}",
             f"{progress.frames / elapsed:.1f} fps",
             f"{rate:.0f} kbit/s",
-            _clock(progress.position),
+            clock(progress.position),
         ]
         if progress.duration and progress.position > 0:
             left = elapsed * max(progress.duration / progress.position - 1, 0)
-            parts[-1] += f" of {_clock(progress.duration)}"
-            parts.append(f"ETA {_clock(left)}")
-        print("\r\x1b[K" + "  ".join(parts), end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+            parts[-1] += f" of {clock(progress.duration)}"
+            parts.append(f"ETA {clock(left)}")
+        self.show(parts)
 
 
 def _summary(report: Report) -> str:
