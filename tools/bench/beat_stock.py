@@ -110,11 +110,10 @@ def measure(
 ) -> tuple[str, list[dict[str, Any]]]:
     """Choose, evaluate, and return Markdown and data, one report a choice of stock."""
     text, reports = "", []
-    chosen = {report.name: best_of_stock(best, on, panel, runner) for report, on in pairs}
-    if not configurations:
-        return text, reports
-    for source, _ in pairs:
-        choice = chosen[source.name]
+    for source, chosen_on in pairs:
+        choice = best_of_stock(best, chosen_on, panel, runner)
+        if not configurations:
+            continue
         plan = Plan(
             sources=(source,),
             configurations=(choice.configuration, *configurations),
@@ -123,7 +122,9 @@ def measure(
         )
         found = evaluate(plan, panel, runner)
         found = replace(found, choices={source.name: choice})
-        text += markdown(found, title=title, command=command_line(), judges=panel.models)
+        part = markdown(found, title=title, command=command_line(), judges=panel.models)
+        print(part, flush=True)
+        text += part
         reports.append(as_json(found, {"judges": list(panel.models)}))
         for result in found.results:
             stem = source.name.rpartition(".")[0] or source.name
@@ -154,7 +155,6 @@ def main() -> None:
             reports += data_
     if args.choose:
         return
-    print(text)
     results = {"command": command_line(), "machine": facts, "reports": reports}
     write_results(args.results / "beat_stock", data=results, markdown=text)
 
