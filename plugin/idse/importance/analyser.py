@@ -15,6 +15,7 @@ from idse.importance.bounds import DEFAULT_ROWS
 from idse.importance.energy import luma_block_energy, macroblock_energy
 from idse.importance.frequencies import spectrum
 from idse.importance.maps import ImportanceMap, MapMetadata
+from idse.importance.naming import checked_weight, split_weight
 from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
 from idse.importance.spectrum import Spectrum
 from idse.vision import load_model
@@ -45,23 +46,11 @@ def load_networks(specs: Sequence[str]) -> list[tuple[FeatureExtractor, float]]:
     """
     networks = []
     for spec in specs:
-        name, separator, weight = spec.rpartition("=")
-        if not separator:
-            name, weight = spec, "1"
-        try:
-            value = float(weight)
-        except ValueError:
-            raise InputError(f"weight {weight!r} in {spec!r} is not a number") from None
+        name, weight = split_weight(spec)
         network = load_model(name)
         network.name = name  # so that reports and errors say what the user can type again
-        networks.append((network, _checked_weight(name, value)))
+        networks.append((network, weight))
     return networks
-
-
-def _checked_weight(name: str, weight: float) -> float:
-    if not (math.isfinite(weight) and weight > 0):
-        raise InputError(f"weight {weight} of {name} must be above 0")
-    return weight
 
 
 class Analyser:
@@ -115,7 +104,7 @@ class Analyser:
         self.seed = seed
         self.dtype = dtype
         self._settings = SketchSettings(n_s=n_s, seed=seed, dtype=DTYPES[dtype])
-        self._weights = [_checked_weight(network.name, w) for network, w in networks]
+        self._weights = [checked_weight(network.name, w) for network, w in networks]
         self._networks = [_cast(network, DTYPES[dtype]) for network, _ in networks]
         # The last picture of which more than a map was asked for, and its gradients, for its
         # analysis.
@@ -142,10 +131,7 @@ class Analyser:
         ModelError
             A network fails on this picture, or is not finite there.
         """
-        with one_thread():
-            gradients = self._gradients(picture)
-            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
-        scales = self._scales(picture, energies)
+        _, energies, scales = self._seen(picture)
         energy = sum(e * s for e, s in zip(energies, scales, strict=True))
         return ImportanceMap.of(picture, np.asarray(energy, np.float32))
 
@@ -158,9 +144,7 @@ class Analyser:
             As `analyse`.
         """
         with one_thread():
-            gradients = self._gradients(picture)
-            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
-            scales = self._scales(picture, energies)
+            gradients, _, scales = self._seen(picture)
             parts = [
                 spectrum(g * math.sqrt(scale), picture.format, network.geometry(picture.format))
                 for network, g, scale in zip(self._networks, gradients, scales, strict=True)
@@ -186,9 +170,7 @@ class Analyser:
             As `analyse`.
         """
         with one_thread():
-            gradients = self._gradients(picture)
-            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
-            scales = self._scales(picture, energies)
+            gradients, _, scales = self._seen(picture)
             energy = sum(
                 luma_block_energy(g, picture.format, network.geometry(picture.format), _BLOCK)
                 .cpu()
@@ -210,15 +192,20 @@ class Analyser:
             As `analyse`.
         """
         with one_thread():
-            gradients = self._gradients(picture)
-            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
-            scales = self._scales(picture, energies)
+            gradients, _, scales = self._seen(picture)
             parts = [
                 network.shrink_transposed(g * math.sqrt(scale), picture.format)
                 for network, g, scale in zip(self._networks, gradients, scales, strict=True)
             ]
         y, cb, cr = (torch.cat(planes)[:, 0].cpu().numpy() for planes in zip(*parts, strict=True))
         return SketchedJacobian(y=y, cb=cb, cr=cr, format=picture.format)
+
+    def _seen(self, picture: Picture) -> tuple[list[Tensor], list[Tensor], list[float]]:
+        """Return every network's gradients, energies, and the factor of its energies."""
+        with one_thread():
+            gradients = self._gradients(picture)
+            energies = [self._energy(picture, g, k) for k, g in enumerate(gradients)]
+        return gradients, energies, self._scales(picture, energies)
 
     def _gradients(self, picture: Picture) -> list[Tensor]:
         (seen, gradients), self._kept = self._kept, (None, [])
