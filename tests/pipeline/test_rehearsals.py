@@ -159,10 +159,10 @@ def test_stored_pictures_come_back(pix_fmt, tmp_path):
 
 
 def tally(rates, lost):
-    made = Tally(networks=1)
+    made = Tally()
     for n, (rate, loss) in enumerate(zip(rates, lost, strict=True)):
         made.bytes[n] = rate
-        made.distance[n] = np.array([loss])
+        made.distance[n] = {0: np.array([loss])}
     return made
 
 
@@ -181,6 +181,13 @@ def test_a_guard_leaves_out_steering_where_stock_loses_nothing():
     found = judge(tally([900, 900], [0.1, 0.0]), nothing, nothing, importance=[1.0])
     assert [found[n].steered for n in (0, 1)] == [False, True]
     assert found[0].facts() == {"start": 0.0, "change": None, "steered": False}
+
+
+def test_a_guard_judges_by_the_frames_that_all_have_judged():
+    at_crf, coarser, steered = (tally([rate], [loss]) for rate, loss in ((8, 1), (4, 2), (8, 1)))
+    for made in (at_crf, coarser):  # the network failed on it in the steered encode
+        made.distance[0][1] = np.array([5.0])
+    assert judge(steered, at_crf, coarser, importance=[1.0])[0].change == 0
 
 
 class Constant:
@@ -238,7 +245,7 @@ def test_a_guard_gives_a_segment_back_to_stock(clip, tmp_path, monkeypatch):
     assert report.segments[0]["steered"]
     assert report.segments[0]["change"] < -0.05
     assert elementary(guarded) == elementary(steered)
-    worse = {0: Verdict(start=0.0, change=0.1)}
+    worse = {0: Verdict(start=0.0, change=0.1, steered=False)}
     monkeypatch.setattr(rehearsal, "judge", lambda *_, **__: worse)
     report = run(clip, guarded.with_name("worse.mp4"), guard=True)
     assert report.segments == ({"start": 0.0, "change": 0.1, "steered": False},)
@@ -283,6 +290,7 @@ def test_a_network_that_fails_leaves_stock(clip, tmp_path, how):
     report = run(clip, out, model="half_blind:fails", **how)
     assert report.warnings
     assert all("out of order" in message for message in report.warnings)
+    assert not any(segment["steered"] for segment in report.segments if "effort" in how)
     assert elementary(out) == elementary(stock(clip, tmp_path / "stock.mp4"))
 
 
@@ -296,6 +304,8 @@ def test_what_cannot_be_rehearsed_is_said(clip, tmp_path):
         run(clip, tmp_path / "o.mp4", guard=True, effort="oracle")
     with pytest.raises(InputError, match="effort 'heroic' is not one of normal, oracle"):
         run(clip, tmp_path / "o.mp4", effort="heroic")
+    with pytest.raises(InputError, match="weight 'two' in 'half_blind:fails=two'"):
+        run(clip, tmp_path / "o.mp4", model="half_blind:fails=two", guard=True)
     interlaced = {"crf": "30", "tff": "1"}
     with pytest.raises(InputError, match="progressive video only"):
         run(clip, tmp_path / "o.mp4", options=interlaced, effort="oracle")

@@ -38,23 +38,17 @@ def segment_of(seconds: float) -> int:
 class Tally:
     """Bytes and distances of one encode by segment.
 
-    Parameters
-    ----------
-    networks
-        How many networks judge.
-
     Attributes
     ----------
     bytes
         Of all frames of a segment.
     distance
-        float64 ``(networks,)``: sums over the frames that were judged, which are the same ones in
-        every encode.
+        float64 ``(networks,)`` by number of the frame, of those that were judged.
     """
 
-    def __init__(self, *, networks: int) -> None:
+    def __init__(self) -> None:
         self.bytes: dict[int, float] = defaultdict(float)
-        self.distance: dict[int, FloatArray] = defaultdict(lambda: np.zeros(networks))
+        self.distance: dict[int, dict[int, FloatArray]] = defaultdict(dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +62,13 @@ class Verdict:
     change
         Distance of the outputs against stock's at equal bytes, as a part of it: -0.2 is a fifth
         less.
+    steered
+        Whether the segment stays steered.
     """
 
     start: float
     change: float
-
-    @property
-    def steered(self) -> bool:
-        """Whether the segment stays steered."""
-        return self.change <= 0
+    steered: bool
 
     def facts(self) -> dict[str, float | bool | None]:
         """Return what the report says."""
@@ -98,16 +90,19 @@ def judge(
 
     Returns
     -------
-    By segment. Where stock loses nothing at all, steering has nothing to gain and is left out
-    unless it loses nothing either.
+    By segment, over the frames that were judged in all three: a network may fail on one. Where
+    stock loses nothing at all, steering has nothing to gain and is left out unless it loses nothing
+    either.
     """
     weight = np.array(importance, np.float64)
-    total = sum(stock.distance.values(), start=np.zeros(weight.size))
+    tallies = (steered, stock, coarser)
+    sums = {segment: _sums(tallies, segment, weight.size) for segment in sorted(stock.bytes)}
+    total = sum((distance[1] for distance in sums.values()), start=np.zeros(weight.size))
     scale = np.divide(weight, total, out=weight.copy(), where=total > 0)
     found = {}
-    for segment in sorted(stock.bytes):
-        rates = [tally.bytes[segment] for tally in (steered, stock, coarser)]
-        lost = [float(scale @ tally.distance[segment]) for tally in (steered, stock, coarser)]
+    for segment, distances in sums.items():
+        rates = [tally.bytes[segment] for tally in tallies]
+        lost = [float(scale @ distance) for distance in distances]
         if min(lost) <= 0 or min(rates) <= 0:
             change = 0.0 if lost[0] <= 0 else math.inf if lost[1] <= 0 else lost[0] / lost[1] - 1
         else:
@@ -117,8 +112,17 @@ def judge(
             slope = min(max(slope, _FLATTEST), _STEEPEST)
             expected = lost[1] * (rates[0] / rates[1]) ** -slope
             change = lost[0] / expected - 1
-        found[segment] = Verdict(start=segment * SEGMENT_SECONDS, change=change)
+        found[segment] = Verdict(
+            start=segment * SEGMENT_SECONDS, change=change, steered=change <= 0
+        )
     return found
+
+
+def _sums(tallies: Sequence[Tally], segment: int, networks: int) -> list[FloatArray]:
+    """Sum the distances of a segment over the frames that all have judged."""
+    rows = [tally.distance[segment] for tally in tallies]
+    judged = set(rows[0]).intersection(*rows[1:])
+    return [sum((row[n] for n in sorted(judged)), start=np.zeros(networks)) for row in rows]
 
 
 class Guarded(Generic[T]):

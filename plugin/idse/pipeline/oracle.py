@@ -179,7 +179,11 @@ class OffsetSearch:
                 for n in range(len(segment.times)):
                     record.append(None if found.offsets is None else found.offsets[n])
                 self.verdicts.append(
-                    Verdict(start=round(segment.seconds - begin, 3), change=found.change)
+                    Verdict(
+                        start=round(segment.seconds - begin, 3),
+                        change=found.change,
+                        steered=found.offsets is not None,
+                    )
                 )
                 self.frames_measured += found.frames_measured
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from idse.errors import InputError, ModelError
+from idse.importance.naming import split_weight
 from idse.pipeline.guard import STOCK_STEP, Guarded, Tally, judge, segment_of
 from idse.pipeline.maps import RecordedMaps
 from idse.pipeline.measured import MeasuredMaps, MeasuredWeights, NotedMaps
@@ -224,7 +225,7 @@ def _tally(
     run: Run, meters: _Meters, maps: Maps | None, extra: Mapping[str, str], phase: str
 ) -> Tally:
     """Encode once and add up what it costs and loses."""
-    tally = Tally(networks=len(meters.importance))
+    tally = Tally()
     run.one_pass(
         run.open_source(),
         None,
@@ -274,7 +275,7 @@ class _Meters:
         self._networks: list[tuple[FeatureExtractor, float]] = []
         self._meter: TrueErrorMeter | None = None
         self._analyser: Analyser | None = None
-        self.importance = [_weight(spec) for spec in options.models]
+        self.importance = [split_weight(spec)[1] for spec in options.models]
 
     def _load(self) -> list[tuple[FeatureExtractor, float]]:
         if not self._networks:
@@ -307,11 +308,6 @@ class _Meters:
         except ModelError as error:
             self._warnings.add("guard", f"{error}: such frames are not judged")
             return None
-
-
-def _weight(spec: str) -> float:
-    _, separator, weight = spec.rpartition("=")
-    return float(weight) if separator else 1.0
 
 
 class _Measuring:
@@ -369,4 +365,5 @@ class _Judging:
         for watched in frames:
             distance = self._meters.distance(watched)
             if distance is not None:
-                self._tally.distance[self._segment_of_frame[watched.index]] += distance
+                segment = self._segment_of_frame[watched.index]
+                self._tally.distance[segment][watched.index] = distance
