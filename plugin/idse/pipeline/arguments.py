@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from idse.allocation.matrices import MAX_SLOPE, check_slope
+from idse.allocation.policy import OffsetPolicy
 from idse.errors import InputError
+from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision import DEFAULT_MODEL
 
@@ -63,7 +65,7 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
     origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
-    group.add_argument("--n-s", type=int, metavar="N", help="rows of the sketch (2)")
+    group.add_argument("--n-s", type=int, metavar="N", help=f"rows of the sketch ({DEFAULT_ROWS})")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
         "--analyse-every",
@@ -72,7 +74,11 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         help=f"seconds between analyses of a scene ({ANALYSE_EVERY:g})",
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
-    group.add_argument("--alpha", type=float, help="weight of squared error beside it (0.5)")
+    group.add_argument(
+        "--alpha",
+        type=float,
+        help=f"weight of squared error beside importance ({OffsetPolicy.alpha:g})",
+    )
     group.add_argument(
         "--matrices",
         metavar="auto|flat|SLOPE",
@@ -214,17 +220,9 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
         A value is out of range.
     """
     if args.no_steer:
-        if args.static_background:
-            raise InputError(
-                "--static-background needs to know what matters, which --no-steer leaves out: give "
-                "--strength 0 to smooth without steering"
-            )
-        if args.weighted:
-            raise InputError(
-                "--weighted needs to know what matters, which --no-steer leaves out: leave out one"
-            )
+        _refuse_without_steering(args)
         return None
-    from idse.allocation import OffsetPolicy, Rect
+    from idse.allocation import Rect
     from idse.importance.still import StillPolicy
     from idse.pipeline.loading import SteeringOptions
 
@@ -245,6 +243,27 @@ def steering_options(args: argparse.Namespace) -> SteeringOptions | None:
         weighted=args.weighted,
         **given,
     )
+
+
+def _refuse_without_steering(args: argparse.Namespace) -> None:
+    """Refuse what would have no effect, and that somebody counts on."""
+    if args.static_background:
+        raise InputError(
+            "--static-background needs to know what matters, which --no-steer leaves out: give "
+            "--strength 0 to smooth without steering"
+        )
+    given = {
+        "--weighted": args.weighted,
+        "--consumer-fps": args.consumer_fps is not None,
+        "--measure": args.measure,
+        "--guard": args.guard,
+        "--effort oracle": args.effort != "normal",
+    }
+    for name, asked in given.items():
+        if asked:
+            raise InputError(
+                f"{name} needs to know what matters, which --no-steer leaves out: leave out one"
+            )
 
 
 def _kilobits(text: str) -> int:
