@@ -23,13 +23,13 @@ _WAITING_PICTURES = 50
 _WAITING_BYTES = 48 << 20
 
 
-def waiting_pictures(every: float, *, rate: Fraction, form: PictureFormat) -> int:
+def waiting_pictures(every: float | None, *, rate: Fraction, form: PictureFormat) -> int:
     """Return how many pictures wait for what comes after them.
 
     Parameters
     ----------
     every
-        Seconds between analyses: beyond the next one nothing more is learned.
+        Seconds between analyses: beyond the next one nothing more is learned. None: not known.
     rate
         Pictures per second.
     form
@@ -37,7 +37,8 @@ def waiting_pictures(every: float, *, rate: Fraction, form: PictureFormat) -> in
     """
     samples = sum(rows * columns for rows, columns in form.plane_shapes)
     size = samples * (1 if form.bit_depth == 8 else 2)
-    return min(_WAITING_PICTURES, _WAITING_BYTES // size, math.ceil(every * rate))
+    most = min(_WAITING_PICTURES, _WAITING_BYTES // size)
+    return most if every is None else min(most, math.ceil(every * rate))
 
 
 class Schedule:

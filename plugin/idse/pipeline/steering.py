@@ -276,13 +276,15 @@ def open_steering(
     inner = None
     if options.weighted:
         inner = InnerWeights(encoder.mb_shape, options.policy.strength, warnings)
+    # A file's maps are as far apart as whoever made it liked.
+    every = options.analyse_every if options.maps is None else None
     return Steering(
         maps,
         Allocator(options.policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced),
         qp=_DEFAULT_QP if crf is None else crf,
         time_base=source.time_base,
         warnings=warnings,
-        lookahead=waiting_pictures(options.analyse_every, rate=source.rate, form=encoder.format),
+        lookahead=waiting_pictures(every, rate=source.rate, form=encoder.format),
         consumer_fps=options.consumer_fps,
         still=options.still,
         inner=inner,
