@@ -40,5 +40,5 @@ def test_defaults_shown_are_the_defaults_used():
     assert f"rows of the sketch ({DEFAULT_ROWS})" in shown
     assert f"seconds between analyses of a scene ({ANALYSE_EVERY:g})" in shown
     assert f"how hard to steer ({policy.strength:g})" in shown
-    assert f"weight of squared error beside it ({policy.alpha:g})" in shown
+    assert f"weight of squared error beside importance ({policy.alpha:g})" in shown
     assert f"largest offset ({policy.max_offset:g})" in shown
