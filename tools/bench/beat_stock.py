@@ -100,6 +100,16 @@ def best_of_stock(best: Best, source: Source, panel: Panel, runner: Runner) -> C
     return found
 
 
+def steered_on(choice: Choice) -> Configuration:
+    """Return our defaults with the x264 options that stock was found to be best with."""
+    stock = choice.configuration
+    return replace(
+        stock,
+        name="default, on the options of the best of stock",
+        arguments=stock.arguments.replace("--no-steer", "").strip(),
+    )
+
+
 def measure(
     title: str,
     pairs: list[tuple[Source, Source]],
@@ -116,7 +126,7 @@ def measure(
             continue
         plan = Plan(
             sources=(source,),
-            configurations=(choice.configuration, *configurations),
+            configurations=(choice.configuration, *configurations, steered_on(choice)),
             anchor=BEST,
             rates=IMAGE_RATES if source.still else CLIP_RATES,
         )
