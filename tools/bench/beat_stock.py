@@ -1,23 +1,22 @@
-"""The table of the issue: steered x264 against the best of stock, on images and on video.
+"""Steered x264 against the best of stock, on images and on video.
 
     python tools/bench/beat_stock.py [--only coco imagenet video] [--choose]
 
 Stock x264 gets the tuning that we get: the best of its grid is chosen on even images and on the
 beginnings of the clips, everything is reported on odd images and on second halves. Measurements are
-kept by content (IDSE_EVAL_CACHE chooses where), so that a run goes on where one was interrupted;
+kept by content (IDSE_BENCH_CACHE chooses where), so that a run goes on where one was interrupted;
 ``--choose`` stops once the best of stock is known. Hours on two cores.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_common import command_line, data, machine, need, parser
+from bench_common import CACHE, command_line, data, machine, need, parser
 
 from idse.evaluation.best import Choice, choose
 from idse.evaluation.coding import cut
@@ -29,13 +28,11 @@ from idse.evaluation.runner import Progress, Runner
 from idse.evaluation.sources import Clip, Images, find_sources
 from idse.evaluation.suite import load_suite
 from idse.evaluation.table import write_results
-from idse.vision.registry import cache_dir
 
 if TYPE_CHECKING:
     from idse.evaluation.configuration import Best, Configuration
     from idse.evaluation.sources import Source
 
-CACHE = Path(os.environ.get("IDSE_EVAL_CACHE", cache_dir() / "evaluations"))
 # Second from which on stock is chosen on each clip (for so long), where its second half begins, and
 # which frames are judged: every n-th, with n no divisor of the frames between analyses, so that
 # frames that were analysed are judged no more often than others.
@@ -117,6 +114,7 @@ def measure(
     runner: Runner,
     best: Best,
     configurations: tuple[Configuration, ...],
+    results: Path,
 ) -> tuple[str, list[dict[str, Any]]]:
     """Choose, evaluate, and return Markdown and data, one report a choice of stock."""
     text, reports = "", []
@@ -138,7 +136,7 @@ def measure(
         reports.append(as_json(found, {"judges": list(panel.models)}))
         for result in found.results:
             stem = source.name.rpartition(".")[0] or source.name
-            path = Path(__file__).parent / "results" / f"beat_stock-{stem}.png"
+            path = results / f"beat_stock-{stem}.png"
             plot_curves(path, result.curves, title=f"{source.name}: {source.sample}")
     return text, reports
 
@@ -151,6 +149,7 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=2)
     args = options.parse_args()
     need("ffmpeg")
+    args.results.mkdir(parents=True, exist_ok=True)
     facts = machine()
     text, reports = "", []
     with Runner(args.jobs, progress=told) as runner:
@@ -160,7 +159,9 @@ def main() -> None:
             configurations = () if args.choose else suite.configurations
             best = suite.best or load_suite("best-of-stock").best
             assert best is not None
-            part, data_ = measure(suite.title, pairs, panel, runner, best, configurations)
+            part, data_ = measure(
+                suite.title, pairs, panel, runner, best, configurations, args.results
+            )
             text += part
             reports += data_
     if args.choose:

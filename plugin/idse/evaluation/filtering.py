@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import av.filter
 import numpy as np
 
 from idse.errors import InputError
-from idse.picture import Picture, PictureFormat
+from idse.picture import Picture
 from idse.pipeline.frames import picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from idse.picture import PictureFormat
 
 _BICUBIC = "BICUBIC"
 
@@ -34,15 +37,7 @@ def frame_of(item: Picture) -> av.VideoFrame:
 def _read_as(frame: av.VideoFrame, form: PictureFormat, index: int) -> Picture:
     """Return a frame as a picture that is read as ``form`` says, whatever the frame's tags."""
     planes = picture(frame, index).planes
-    same = PictureFormat(
-        width=frame.width,
-        height=frame.height,
-        pix_fmt=form.pix_fmt,
-        matrix=form.matrix,
-        full_range=form.full_range,
-        transfer=form.transfer,
-        rotation=form.rotation,
-    )
+    same = replace(form, width=frame.width, height=frame.height)
     return Picture(planes=planes, format=same, index=index)
 
 
