@@ -41,6 +41,9 @@ fresh() {
 install_environment() {
     need_command python3 python3
     need_command cc gcc
+    # libjpeg-turbo's headers: the JPEG shim in native/jpeg is compiled against them.
+    printf '#include <stdio.h>\n#include <jpeglib.h>\n' | cc -E - >/dev/null 2>&1 ||
+        install_debian libjpeg62-turbo-dev
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "$(python3 --version) is too old: 3.11 or later is needed"
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv

@@ -1,0 +1,1 @@
+"""libjpeg-turbo through a C shim: arrays in, bytes out."""
