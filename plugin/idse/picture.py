@@ -59,6 +59,11 @@ class PictureFormat:
         ``"sdr"``, ``"pq"`` (SMPTE ST 2084) or ``"hlg"`` (ARIB STD-B67).
     rotation
         Degrees, counter-clockwise, that a player turns the decoded picture by: 0, 90, 180 or 270.
+    siting
+        Where chroma that has half of luma's columns lies: ``"left"``, beside the left one of two
+        luma samples (H.264's chroma_sample_loc_type 0, also where a stream says nothing), or
+        ``"center"``, between them (JFIF 1.02, section "Spatial relationship of components"). Lines
+        of chroma lie between two of luma in both.
     """
 
     width: int
@@ -68,6 +73,7 @@ class PictureFormat:
     full_range: bool = False
     transfer: str = "sdr"
     rotation: int = 0
+    siting: str = "left"
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
@@ -82,6 +88,8 @@ class PictureFormat:
             raise InputError(f"transfer {self.transfer!r} is not sdr, pq or hlg")
         if self.rotation not in {0, 90, 180, 270}:
             raise InputError(f"rotation {self.rotation!r} is not 0, 90, 180 or 270 degrees")
+        if self.siting not in {"left", "center"}:
+            raise InputError(f"chroma siting {self.siting!r} is not left or center")
 
     @property
     def bit_depth(self) -> int:

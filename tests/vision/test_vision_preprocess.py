@@ -68,12 +68,13 @@ def test_transpose_is_exact_for_any_size_and_phase(data):
         ("yuv420p", 241, 161, 0.2),
     ],
 )
-def test_chroma_is_read_where_it_lies(pix_fmt, width, height, tolerance):
+@pytest.mark.parametrize("siting", ["left", "center"])
+def test_chroma_is_read_where_it_lies(pix_fmt, width, height, tolerance, siting):
     """The same ramp across all planes must come out the same, whatever the subsampling.
 
     Chroma read half a luma sample off would differ by 1.
     """
-    fmt = PictureFormat(width=width, height=height, pix_fmt=pix_fmt)
+    fmt = PictureFormat(width=width, height=height, pix_fmt=pix_fmt, siting=siting)
     sub_x, sub_y = fmt.subsampling
     rows, columns = fmt.chroma_shape
 
@@ -82,8 +83,10 @@ def test_chroma_is_read_where_it_lies(pix_fmt, width, height, tolerance):
 
     span = torch.arange(max(width, height), dtype=torch.float64)
     luma = ramp(span[:height], span[:width])
-    # Left of two luma columns, halfway between two luma rows.
-    chroma = ramp(span[:rows] * 2**sub_y + (0.5 if sub_y else 0), span[:columns] * 2**sub_x)
+    # Beside the left one of two luma columns or between them, halfway between two luma rows.
+    right = 0.5 if sub_x and siting == "center" else 0
+    below = 0.5 if sub_y else 0
+    chroma = ramp(span[:rows] * 2**sub_y + below, span[:columns] * 2**sub_x + right)
     small = network(size=(20, 30), fit="stretch").shrink(luma, chroma, chroma, fmt)
     inner = small[0, :, 4:-4, 4:-4]
     torch.testing.assert_close(inner[1], inner[0], atol=tolerance, rtol=0)

@@ -12,6 +12,7 @@ import torch
 
 from idse.errors import InputError, ModelError
 from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.coefficients import coefficient_weights
 from idse.importance.energy import luma_block_energy, macroblock_energy
 from idse.importance.frequencies import spectrum
 from idse.importance.maps import ImportanceMap, MapMetadata
@@ -151,6 +152,38 @@ class Analyser:
             ]
         self._kept = (picture, gradients)
         return Spectrum.total(parts)
+
+    def coefficients(self, picture: Picture) -> list[npt.NDArray[np.float32]]:
+        """Compute the weights of a JPEG's coefficients; `analyse` of the same is then quick.
+
+        Parameters
+        ----------
+        picture
+            Sampled as the JPEG: its planes are what the blocks cover. In JFIF's colours it has
+            ``matrix="bt601"``, ``full_range=True`` and ``siting="center"``.
+
+        Returns
+        -------
+        list of ndarray
+            For Y, Cb and Cr, float32 ``(block rows, block columns, 8, 8)``:
+            `idse.importance.coefficients.coefficient_weights`, with several networks their
+            weighted sum as in `analyse`.
+
+        Raises
+        ------
+        ModelError
+            As `analyse`.
+        """
+        with one_thread():
+            gradients, _, scales = self._seen(picture)
+            parts = [
+                coefficient_weights(
+                    g * math.sqrt(scale), picture.format, network.geometry(picture.format)
+                )
+                for network, g, scale in zip(self._networks, gradients, scales, strict=True)
+            ]
+        self._kept = (picture, gradients)
+        return [np.sum(planes, axis=0) for planes in zip(*parts, strict=True)]
 
     def blocks(self, picture: Picture) -> npt.NDArray[np.float32]:
         """Compute the importance of 4x4 luma blocks; `analyse` of the same picture is then quick.

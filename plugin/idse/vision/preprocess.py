@@ -71,18 +71,15 @@ def _tensor(plane: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
 def plane_axes(
     fmt: PictureFormat, geometry: Geometry
 ) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]]:
-    """Return the (row, column) axes of luma and of chroma.
-
-    Subsampled chroma is taken to lie beside the left luma sample and midway between lines:
-    H.264's chroma_sample_loc_type 0, which is also what is inferred where a stream says nothing.
-    """
+    """Return the (row, column) axes of luma and of chroma, which lies where ``fmt.siting`` says."""
     rows, columns = geometry.resized
     sub_x, sub_y = fmt.subsampling
     luma = (Axis(fmt.height, rows, fmt.height), Axis(fmt.width, columns, fmt.width))
     chroma_rows, chroma_columns = fmt.chroma_shape
+    phase = 0.25 if sub_x and fmt.siting == "left" else 0.5
     chroma = (
         Axis(chroma_rows, rows, fmt.height / 2**sub_y),
-        Axis(chroma_columns, columns, fmt.width / 2**sub_x, 0.25 if sub_x else 0.5),
+        Axis(chroma_columns, columns, fmt.width / 2**sub_x, phase),
     )
     return luma, chroma
 
