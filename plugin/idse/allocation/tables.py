@@ -1,0 +1,153 @@
+"""Quantisation tables of a JPEG, and what its coefficients are weighed with, from importance.
+
+A coefficient quantised with step q and weight w costs about ``w q^2 / 12``, and a bit of it buys
+``2 ln 2`` times that. Bits are spent best where that slope is one number, lambda, for every
+frequency of every component: ``q_k = scale / sqrt(w_k)``, with w_k the mean weight of frequency k
+and lambda proportional to ``scale^2`` (Fernandez-Menduina et al., "Image Coding for Machines via
+Feature-Preserving Rate-Distortion Optimization", equations 19 and 27, taken per frequency). Tables
+hold for the whole picture; how a block or a coefficient differs from the mean is the trellis'
+business, which minimises ``sum of w (c - q v)^2 + lambda * bits``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.errors import InputError
+from idse.importance.smoothing import binomial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FloatBlocks = npt.NDArray[np.float32]
+Table = npt.NDArray[np.uint8]
+
+ALPHA = 0.05
+STRENGTH = 1.0
+# lambda in units of scale^2. 2 ln 2 / 12 = 0.116 is the slope of a uniform quantiser at high rate.
+_SLOPE = 0.12
+# A frequency that matters less than this share of the most important one has the longest step.
+_LEAST = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OperatingPoint:
+    """How to quantise.
+
+    Attributes
+    ----------
+    tables
+        Per component uint8 ``(8, 8)``, 1 to 255, natural order: rows are vertical frequencies.
+    lam
+        Price of a bit in units of weighted squared error, above 0.
+    """
+
+    tables: tuple[Table, ...]
+    lam: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoefficientPlan:
+    """Where a picture's bits go, at any rate.
+
+    Attributes
+    ----------
+    weights
+        Per component float32 ``(block rows, block columns, 8, 8)``, above 0: what the trellis
+        weighs squared errors of orthonormal coefficients with.
+    spectra
+        Per component float64 ``(8, 8)``: means that the steps follow.
+    """
+
+    weights: tuple[FloatBlocks, ...]
+    spectra: tuple[npt.NDArray[np.float64], ...]
+
+    def at(self, scale: float) -> OperatingPoint:
+        """Return tables and lambda.
+
+        Parameters
+        ----------
+        scale
+            Above 0; the larger, the smaller the file. It is the error of a step in units of the
+            networks' features, ``scale^2 = w q^2``, so that pictures coded at one scale are
+            balanced: a byte more buys the same accuracy in each of them.
+
+        Raises
+        ------
+        InputError
+            The scale is not a number above 0.
+        """
+        if not (math.isfinite(scale) and scale > 0):
+            raise InputError(f"scale {scale!r} must be a number above 0")
+        tables = tuple(
+            np.clip(np.rint(scale / np.sqrt(spectrum)), 1, 255).astype(np.uint8)
+            for spectrum in self.spectra
+        )
+        return OperatingPoint(tables=tables, lam=_SLOPE * scale * scale)
+
+
+def plan(
+    weights: Sequence[FloatBlocks], *, alpha: float = ALPHA, strength: float = STRENGTH
+) -> CoefficientPlan:
+    """Return the plan for a picture.
+
+    Parameters
+    ----------
+    weights
+        Per component ``(block rows, block columns, 8, 8)``, finite and >= 0, as
+        `idse.importance.Analyser.coefficients` returns them.
+    alpha
+        Weight of plain squared error beside importance, at least 0: tau = alpha * tau_tilde with
+        tau_tilde the mean importance per sample, so that at 1 both count the same on average.
+    strength
+        How far blocks may differ in weight: the exponent of their importance, 0 (none) to 1.
+
+    Raises
+    ------
+    InputError
+        No component, arrays of another shape, values that are negative or not finite, or an
+        option out of range.
+    """
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise InputError(f"alpha {alpha!r} must be a number from 0 on")
+    if not 0 <= strength <= 1:
+        raise InputError(f"strength {strength!r} must be a number from 0 to 1")
+    _check(weights)
+    samples = sum(w.size for w in weights)
+    tau = alpha * sum(float(w.sum(dtype=np.float64)) for w in weights) / samples
+    parts = [_plane(w, tau, strength) for w in weights]
+    return CoefficientPlan(
+        weights=tuple(found for found, _ in parts), spectra=tuple(mean for _, mean in parts)
+    )
+
+
+def _check(weights: Sequence[FloatBlocks]) -> None:
+    if not weights:
+        raise InputError("a plan needs the weights of at least one component, got none")
+    for w in weights:
+        if w.ndim != 4 or w.shape[2:] != (8, 8) or not w.size:
+            raise InputError(f"weights {w.shape} are not (block rows, block columns, 8, 8)")
+        if not (np.isfinite(w).all() and w.min() >= 0):
+            raise InputError("weights of coefficients must be finite and not negative")
+
+
+def _plane(
+    weights: FloatBlocks, tau: float, strength: float
+) -> tuple[FloatBlocks, npt.NDArray[np.float64]]:
+    """Return a component's weights, smoothed, and their mean spectrum; tau is in both."""
+    spectrum = weights.mean((0, 1), dtype=np.float64)
+    if not spectrum.max() > 0:
+        # A network that is blind to it: any weight will do, and all bits are wasted.
+        flat = max(tau, _LEAST)
+        return np.full_like(weights, flat), np.full((8, 8), flat)
+    spectrum = np.maximum(spectrum, _LEAST * spectrum.max())
+    relative = weights / spectrum.astype(np.float32)
+    block = binomial(relative.mean((2, 3))) ** strength
+    block *= 1 / block.mean()
+    found = block[..., None, None] * spectrum.astype(np.float32) + np.float32(tau)
+    return found, spectrum + tau
