@@ -1,0 +1,45 @@
+/* What the sources of idse_trellis share about blocks. */
+#ifndef IDSE_BLOCK_H
+#define IDSE_BLOCK_H
+
+#include "trellis.h"
+
+#include <string.h>
+
+enum { BLOCK = 8, BLOCK_SIZE = 64 };
+
+/* On x86-64 the same code once more for AVX2, chosen when the library is loaded. No fused
+ * multiplication anywhere: every machine computes the same file. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+/* Natural position of each zigzag position (T.81 figure A.6). */
+extern const uint8_t idse_natural[BLOCK_SIZE];
+
+static inline int64_t grid_blocks(const idse_grid *grid, int component)
+{
+    return (int64_t)grid->rows[component] * grid->cols[component];
+}
+
+/* First block of a component in arrays that hold all of them. */
+static inline int64_t grid_offset(const idse_grid *grid, int component)
+{
+    int64_t offset = 0;
+    for (int i = 0; i < component; i++)
+        offset += grid_blocks(grid, i);
+    return offset;
+}
+
+/* Bits of a magnitude: JPEG's size category. */
+static inline int magnitude_bits(unsigned magnitude)
+{
+    return magnitude ? 32 - __builtin_clz(magnitude) : 0;
+}
+
+/* DCT of the 8x8 samples at `samples`, rows `stride` apart, after subtracting 128. */
+void idse_forward_dct(const uint8_t *samples, ptrdiff_t stride, float *out);
+
+#endif

@@ -1,0 +1,82 @@
+/* From pixels to the quantised coefficients of a JPEG, and how many bytes those take.
+ *
+ * Coefficients that are handed between functions are in one array: component by component, blocks row
+ * by row, 64 each in zigzag order; "natural" is row-major 8x8. Everything is validated by the caller
+ * (plugin/idse/codecs/jpeg), unless said otherwise. No function keeps state; those that need scratch
+ * memory return IDSE_NO_MEMORY when there is none. */
+#ifndef IDSE_TRELLIS_H
+#define IDSE_TRELLIS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum {
+    IDSE_OK = 0,
+    IDSE_NO_MEMORY = -1,
+    IDSE_NOT_FINITE = -2,
+    IDSE_NEGATIVE = -3,
+};
+
+/* Components with their sampling factors and their blocks, without those that only fill an MCU. */
+typedef struct {
+    int32_t components;
+    int32_t horizontal[3], vertical[3];
+    int32_t rows[3], cols[3];
+} idse_grid;
+
+/* One scan: which components, which band of zigzag positions, which bits (T.81 G.1.1). Sequential
+ * scans have se 63 with ss 0. */
+typedef struct {
+    int32_t components;
+    int32_t component[3];
+    int32_t ss, se, ah, al;
+} idse_scan;
+
+/* Zigzag positions first..last of a component that one progressive scan codes. */
+typedef struct {
+    int32_t component, first, last;
+} idse_band;
+
+EXPORT int idse_trellis_abi(void);
+
+/* Colour conversion, downsampling and edges of libjpeg-turbo (its default encoder), then an 8x8 DCT
+ * scaled so that a coefficient divided by its table entry is what JPEG codes. `pixels`: `channels`
+ * (1 or 3: RGB) bytes a pixel, rows `stride` bytes apart. `out[i]`: rows*cols*64 of component i, in
+ * natural order. */
+EXPORT int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int width, int height,
+                                  int channels, const idse_grid *grid, float *const out[3]);
+
+/* Copies `blocks` blocks from natural to zigzag order; IDSE_NOT_FINITE where a value is not, and
+ * IDSE_NEGATIVE where one is below 0 although `weights` is set. */
+EXPORT int idse_trellis_zigzag(const float *natural, int64_t blocks, int weights, float *zigzag);
+
+/* Copies `blocks` blocks of quantised coefficients between the two orders. */
+EXPORT void idse_trellis_to_natural(const int16_t *zigzag, int64_t blocks, int16_t *natural);
+EXPORT void idse_trellis_from_natural(const int16_t *natural, int64_t blocks, int16_t *zigzag);
+
+/* Chooses `levels` that minimise sum of weight * (coefficient - table entry * level)^2 + `lambda` *
+ * bits. `tables`: 64 entries in natural order for each component. `bands`: the AC scans of a
+ * progressive file, all components' in order; n_bands 0 is a sequential file. */
+EXPORT int idse_trellis_run(const idse_grid *grid, const float *coefficients, const float *weights,
+                            const uint16_t *tables, float lambda, const idse_band *bands,
+                            int n_bands, int16_t *levels);
+
+/* The weighted squared error of `levels`. */
+EXPORT double idse_trellis_distortion(const idse_grid *grid, const float *coefficients,
+                                      const float *weights, const uint16_t *tables,
+                                      const int16_t *levels);
+
+/* Bytes that a scan takes in a file of libjpeg's with optimised Huffman tables: DHT, SOS and the
+ * coded data. `interval`: MCUs between restart markers, or 0. With `exact` 0 stuffed bytes are not
+ * counted, which is faster. */
+EXPORT int64_t idse_trellis_scan_bytes(const idse_grid *grid, const int16_t *levels,
+                                       const idse_scan *scan, int progressive, int64_t interval,
+                                       int exact);
+
+/* Takes the first `count` blocks in a spread order from `one` and the others from `two`. */
+EXPORT void idse_trellis_mix(const int16_t *one, const int16_t *two, int64_t blocks, int64_t count,
+                             int16_t *out);
+
+#endif

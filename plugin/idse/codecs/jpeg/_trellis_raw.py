@@ -1,0 +1,125 @@
+"""The C functions of ``native/jpeg/trellis.h``, declared one by one."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    POINTER,
+    Structure,
+    c_double,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_ssize_t,
+    c_void_p,
+)
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from idse import native
+from idse.errors import InputError
+
+if TYPE_CHECKING:
+    from idse.codecs.jpeg.layout import JpegLayout
+
+_ABI: Final = 1
+
+_OK: Final = 0
+_NO_MEMORY: Final = -1
+_NOT_FINITE: Final = -2
+_NEGATIVE: Final = -3
+
+COMPONENTS: Final = 3
+BLOCK_SIZE: Final = 64
+
+_Three = c_int32 * COMPONENTS
+Pointers = c_void_p * COMPONENTS
+
+
+class Grid(Structure):
+    """``idse_grid``."""
+
+    _fields_ = (
+        ("components", c_int32),
+        ("horizontal", _Three),
+        ("vertical", _Three),
+        ("rows", _Three),
+        ("cols", _Three),
+    )
+
+
+class RawScan(Structure):
+    """``idse_scan``."""
+
+    _fields_ = (
+        ("components", c_int32),
+        ("component", _Three),
+        ("ss", c_int32),
+        ("se", c_int32),
+        ("ah", c_int32),
+        ("al", c_int32),
+    )
+
+
+class Band(Structure):
+    """``idse_band``."""
+
+    _fields_ = (("component", c_int32), ("first", c_int32), ("last", c_int32))
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Return ``libidse_trellis`` with the prototype of every function set."""
+    lib = native.load("idse_trellis", _ABI)
+    grid, scan, bands = POINTER(Grid), POINTER(RawScan), POINTER(Band)
+    signatures = {
+        # pixels, stride, width, height, channels, grid, out
+        "transform": ([c_void_p, c_ssize_t, c_int, c_int, c_int, grid, Pointers], c_int),
+        # natural, blocks, weights, zigzag
+        "zigzag": ([c_void_p, c_int64, c_int, c_void_p], c_int),
+        # zigzag, blocks, natural; natural, blocks, zigzag
+        "to_natural": ([c_void_p, c_int64, c_void_p], None),
+        "from_natural": ([c_void_p, c_int64, c_void_p], None),
+        # grid, coefficients, weights, tables, lambda, bands, n_bands, levels
+        "run": ([grid, *[c_void_p] * 3, c_float, bands, c_int, c_void_p], c_int),
+        # grid, coefficients, weights, tables, levels
+        "distortion": ([grid, *[c_void_p] * 4], c_double),
+        # grid, levels, scan, progressive, interval, exact
+        "scan_bytes": ([grid, c_void_p, scan, c_int, c_int64, c_int], c_int64),
+        # one, two, blocks, count, out
+        "mix": ([c_void_p, c_void_p, c_int64, c_int64, c_void_p], None),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(lib, f"idse_trellis_{name}")
+        function.argtypes, function.restype = arguments, result
+    return lib
+
+
+def grid(layout: JpegLayout) -> Grid:
+    """Return a layout as C takes it."""
+    raw = Grid(components=layout.components)
+    for i, (horizontal, vertical) in enumerate(layout.factors):
+        raw.horizontal[i], raw.vertical[i] = horizontal, vertical
+        raw.rows[i], raw.cols[i] = layout.block_shape(i)
+    return raw
+
+
+def check(status: int, what: str) -> None:
+    """Raise the error that a function's status stands for.
+
+    Raises
+    ------
+    InputError
+        Some of ``what`` is not a finite number, or is negative and must not be.
+    MemoryError
+        There is no scratch memory.
+    """
+    if status == _NOT_FINITE:
+        raise InputError(f"{what} are not all finite numbers")
+    if status == _NEGATIVE:
+        raise InputError(f"{what} are negative in places")
+    if status == _NO_MEMORY:
+        raise MemoryError
+    if status != _OK:
+        raise AssertionError(f"libidse_trellis returned {status}")

@@ -1,0 +1,234 @@
+"""Coefficients chosen by what they are worth and what they cost."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.codecs.jpeg import _trellis_raw
+from idse.codecs.jpeg.sizes import file_size
+from idse.codecs.jpeg.tables import checked_tables
+from idse.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.codecs.jpeg.layout import JpegLayout
+    from idse.codecs.jpeg.script import Scan
+
+_Floats = npt.NDArray[np.float32]
+
+
+def _offsets(layout: JpegLayout) -> list[int]:
+    """Return the first block of each component, and the number of all blocks."""
+    counts = (math.prod(layout.block_shape(i)) for i in range(layout.components))
+    return [0, *np.cumsum(list(counts)).tolist()]
+
+
+class Quantiser:
+    """A picture's coefficients and their weights, to be quantised with any tables and lambda.
+
+    It keeps copies; :meth:`run` changes nothing, releases the GIL, and may be called by many
+    threads at once.
+
+    Parameters
+    ----------
+    layout
+        Of the file.
+    coefficients
+        float32 ``(rows, columns, 8, 8)`` for each component, natural order, as
+        :func:`idse.codecs.jpeg.transform` returns them.
+    weights
+        The same shapes, >= 0: what a squared error of each coefficient counts.
+
+    Raises
+    ------
+    InputError
+        Shapes do not fit the layout, a value is not finite, or a weight is negative.
+    """
+
+    def __init__(
+        self,
+        layout: JpegLayout,
+        coefficients: Sequence[npt.NDArray[np.floating]],
+        weights: Sequence[npt.NDArray[np.floating]],
+    ) -> None:
+        self.layout = layout
+        self._coefficients = self._collected(coefficients, "coefficients", weights=False)
+        self._weights = self._collected(weights, "weights", weights=True)
+
+    def _collected(
+        self, arrays: Sequence[npt.NDArray[np.floating]], what: str, *, weights: bool
+    ) -> _Floats:
+        """Return all components' blocks in zigzag order: ``(blocks, 64)``."""
+        expected = [(*self.layout.block_shape(i), 8, 8) for i in range(self.layout.components)]
+        if [array.shape for array in arrays] != expected:
+            told = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"{what} are of {told}: {self.layout} takes {expected}")
+        offsets = _offsets(self.layout)
+        out = np.empty((offsets[-1], _trellis_raw.BLOCK_SIZE), np.float32)
+        for array, (start, end) in zip(arrays, itertools.pairwise(offsets), strict=True):
+            natural = np.ascontiguousarray(array, np.float32)
+            status = _trellis_raw.library().idse_trellis_zigzag(
+                natural.ctypes.data, end - start, weights, out[start:].ctypes.data
+            )
+            _trellis_raw.check(status, what)
+        return out
+
+    def run(
+        self, tables: Sequence[npt.ArrayLike], lam: float, *, progressive: bool = False
+    ) -> Quantised:
+        """Choose the coefficients that minimise weighted squared error + ``lam`` * bits.
+
+        Bits are those of the symbols that are chosen: costs follow from their statistics, in two
+        passes. With ``lam`` 0 coefficients are rounded.
+
+        Parameters
+        ----------
+        tables
+            Integer ``(8, 8)`` for each component, natural order, 1 to 65535.
+        lam
+            Weighted squared error that a bit is worth, >= 0.
+        progressive
+            Choose for a progressive file, where runs of blocks end together.
+
+        Raises
+        ------
+        InputError
+            The tables do not fit, or ``lam`` is negative or not finite.
+        """
+        if not (math.isfinite(lam) and lam >= 0):
+            raise InputError(f"lambda is {lam}: it must be a finite number >= 0")
+        checked = np.stack(checked_tables(tables, self.layout.components))
+        levels = np.empty(self._coefficients.shape, np.int16)
+        bands = (_trellis_raw.Band * 0)()
+        status = _trellis_raw.library().idse_trellis_run(
+            ctypes.byref(_trellis_raw.grid(self.layout)),
+            self._coefficients.ctypes.data,
+            self._weights.ctypes.data,
+            checked.ctypes.data,
+            lam,
+            bands,
+            len(bands),
+            levels.ctypes.data,
+        )
+        _trellis_raw.check(status, "tables")
+        return Quantised(self, checked, levels, progressive=progressive)
+
+    def distortion(self, tables: npt.NDArray[np.uint16], levels: npt.NDArray[np.int16]) -> float:
+        """Return the weighted squared error of quantised coefficients.
+
+        Parameters
+        ----------
+        tables
+            uint16 ``(components, 8, 8)``.
+        levels
+            int16 ``(blocks, 64)``: zigzag order, component by component.
+        """
+        return float(
+            _trellis_raw.library().idse_trellis_distortion(
+                ctypes.byref(_trellis_raw.grid(self.layout)),
+                self._coefficients.ctypes.data,
+                self._weights.ctypes.data,
+                tables.ctypes.data,
+                levels.ctypes.data,
+            )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """Quantised coefficients of a picture.
+
+    Attributes
+    ----------
+    source
+        What they were chosen for.
+    tables
+        uint16 ``(components, 8, 8)``.
+    levels
+        int16 ``(blocks, 64)``: zigzag order, component by component. Not to be changed.
+    progressive
+        Whether they were chosen for a progressive file.
+    """
+
+    source: Quantiser
+    tables: npt.NDArray[np.uint16]
+    levels: npt.NDArray[np.int16]
+    progressive: bool
+
+    @property
+    def layout(self) -> JpegLayout:
+        """Of the file."""
+        return self.source.layout
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of all components."""
+        return len(self.levels)
+
+    @cached_property
+    def coefficients(self) -> list[npt.NDArray[np.int16]]:
+        """Int16 ``(rows, columns, 8, 8)`` for each component, natural order."""
+        offsets = _offsets(self.layout)
+        natural = np.empty_like(self.levels)
+        _trellis_raw.library().idse_trellis_to_natural(
+            self.levels.ctypes.data, self.blocks, natural.ctypes.data
+        )
+        return [
+            natural[start:end].reshape(*self.layout.block_shape(i), 8, 8)
+            for i, (start, end) in enumerate(itertools.pairwise(offsets))
+        ]
+
+    @cached_property
+    def distortion(self) -> float:
+        """Weighted squared error."""
+        return self.source.distortion(self.tables, self.levels)
+
+    def size(self, scans: Sequence[Scan] | None = None, *, restart_rows: int = 0) -> int:
+        """Return the bytes of the file, to the byte, without markers that ``write`` is handed.
+
+        Parameters
+        ----------
+        scans
+            None for one sequential scan, or a progressive script.
+        restart_rows
+            MCU rows between restart markers; 0 is none.
+        """
+        return file_size(self.layout, self.levels, self.tables, scans, restart_rows)
+
+
+def mix(one: Quantised, two: Quantised, count: int) -> Quantised:
+    """Return blocks of two solutions: ``count`` from the one, the rest from the other.
+
+    They are taken in an order that is spread evenly over the picture, and a larger count takes the
+    blocks of a smaller one and more, so that a size between the two can be found by bisection.
+
+    Parameters
+    ----------
+    one, two
+        Of the same picture and tables.
+    count
+        0 to ``one.blocks``.
+
+    Raises
+    ------
+    InputError
+        The two do not belong together, or the count is out of range.
+    """
+    if one.source is not two.source or not np.array_equal(one.tables, two.tables):
+        raise InputError("only coefficients of one picture and the same tables can be mixed")
+    if not 0 <= count <= one.blocks:
+        raise InputError(f"{count} blocks of {one.blocks} cannot be taken")
+    levels = np.empty_like(one.levels)
+    _trellis_raw.library().idse_trellis_mix(
+        one.levels.ctypes.data, two.levels.ctypes.data, one.blocks, count, levels.ctypes.data
+    )
+    return Quantised(one.source, one.tables, levels, one.progressive)
