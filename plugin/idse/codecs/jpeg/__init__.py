@@ -2,9 +2,12 @@
 
 from idse.codecs.jpeg.layout import JpegLayout
 from idse.codecs.jpeg.markers import Marker, exif_marker, icc_markers
+from idse.codecs.jpeg.quantise import Quantised, Quantiser, mix
 from idse.codecs.jpeg.reading import MAX_PIXELS, JpegFile, decode, library_version, read
+from idse.codecs.jpeg.scans import best_scans
 from idse.codecs.jpeg.script import Scan, simple_script
 from idse.codecs.jpeg.tables import standard_table
+from idse.codecs.jpeg.transform import transform
 from idse.codecs.jpeg.writing import SIMPLE, encode, write
 
 __all__ = [
@@ -13,14 +16,19 @@ __all__ = [
     "JpegFile",
     "JpegLayout",
     "Marker",
+    "Quantised",
+    "Quantiser",
     "Scan",
+    "best_scans",
     "decode",
     "encode",
     "exif_marker",
     "icc_markers",
     "library_version",
+    "mix",
     "read",
     "simple_script",
     "standard_table",
+    "transform",
     "write",
 ]
