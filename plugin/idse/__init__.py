@@ -1,4 +1,4 @@
-"""idse: codecs for machines. Spends the bits of plain H.264 on what a vision network looks at.
+"""idse: codecs for machines. Spends the bits of H.264 and JPEG on what a vision network looks at.
 
 ``import idse`` and every codec work without torch; the names below that need it are imported when
 they are first used.
@@ -13,10 +13,12 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "FeatureExtractor": "idse.vision",
+    "JpegEncoder": "idse.pipeline.image",
+    "encode_jpeg": "idse.pipeline.image",
     "load_model": "idse.vision",
 }
 
-__all__ = ["FeatureExtractor", "__version__", "load_model"]
+__all__ = ["FeatureExtractor", "JpegEncoder", "__version__", "encode_jpeg", "load_model"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -17,6 +17,10 @@ class MapError(InputError):
     """An importance map is damaged, not finite, or was made for another picture."""
 
 
+class TargetError(InputError):
+    """A size or an accuracy cannot be reached with this picture; the message says what can."""
+
+
 class OutputError(IdseError, OSError):
     """A result cannot be written. Nothing is left under the final name."""
 

@@ -1,0 +1,242 @@
+"""One picture to one JPEG whose bits go where networks look.
+
+Pixels are transformed as libjpeg-turbo does. Networks weigh the error of every coefficient
+(`idse.importance.coefficients`), tables follow from the weights (`idse.allocation.tables`), and a
+trellis chooses the coefficients. Any decoder reads the file.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from idse.errors import ModelError
+from idse.importance.bounds import DEFAULT_ROWS
+from idse.pipeline.image_network import Networks
+from idse.pipeline.image_options import ImageSteering, JpegOptions
+from idse.pipeline.image_report import EncodedImage, ImageReport
+from idse.pipeline.image_source import read_image
+from idse.pipeline.image_steered import Coded, SteeredImage
+from idse.pipeline.image_stock import Stock, encode_stock
+from idse.pipeline.report import Warnings
+from idse.vision import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.codecs.jpeg import Marker
+    from idse.pipeline.image_source import ImageLike, SourceImage
+    from idse.vision import FeatureExtractor
+
+    Model = str | FeatureExtractor
+    Models = Model | Sequence[Model] | None
+
+
+class JpegEncoder:
+    """Encodes pictures to JPEGs for networks; may be used by many threads at once.
+
+    Parameters
+    ----------
+    model
+        A network or several: ``NAME`` or ``NAME=WEIGHT`` as `idse.load_model` takes names, or
+        loaded ones. None is stock libjpeg-turbo.
+    n_s, seed
+        Rows and seed of the sketch.
+    strict
+        Raise where a network fails on a picture. Else that picture gets stock libjpeg-turbo's
+        tables, at the same target, with a warning.
+
+    Raises
+    ------
+    ModelError
+        A network is unknown or cannot be loaded.
+    MissingExtraError
+        torch is not installed.
+
+    Examples
+    --------
+    >>> encoder = JpegEncoder(model="yolov4-tiny")
+    >>> data = encoder.encode("street.png", target_bytes=20_000)
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Models = DEFAULT_MODEL,
+        n_s: int = DEFAULT_ROWS,
+        seed: int = 0,
+        strict: bool = False,
+    ) -> None:
+        self._steering: ImageSteering | None = None
+        self._networks: Networks | None = None
+        if model is not None:
+            models = tuple(model) if isinstance(model, list | tuple) else (model,)
+            self._steering = ImageSteering(models=models, n_s=n_s, seed=seed, strict=strict)
+            self._networks = Networks(self._steering)
+
+    def encode(self, image: ImageLike, **options: Any) -> bytes:  # noqa: ANN401
+        """Return a picture as a JPEG file.
+
+        Parameters
+        ----------
+        image, options
+            As for `encode_jpeg`.
+
+        Raises
+        ------
+        InputError, TargetError, ModelError
+            As for `encode_jpeg`.
+        """
+        return self.encode_image(read_image(image), JpegOptions(**options)).data
+
+    def encode_image(
+        self, source: SourceImage, options: JpegOptions, *, scale: float | None = None
+    ) -> EncodedImage:
+        """Return a picture as a JPEG file, and what was done.
+
+        Parameters
+        ----------
+        source
+            The picture.
+        options
+            What is asked for.
+        scale
+            Of the plan, where a set of pictures shares one: it then stands for the quality.
+
+        Raises
+        ------
+        InputError, TargetError, ModelError
+            As for `encode_jpeg`.
+        """
+        begin = time.monotonic()
+        warnings = Warnings()
+        markers = source.markers if options.metadata else ()
+        if options.metadata and source.exif_too_long:
+            warnings.add("exif", f"{source.name}: its EXIF data is too long for a JPEG: left out")
+        steered = self._analysed(source, options, markers, warnings)
+        analysed = time.monotonic() - begin
+        made: Coded | Stock
+        if steered is None:
+            made = encode_stock(source, options, markers=markers)
+        else:
+            made = steered.encode(scale)
+        return EncodedImage(
+            data=made.data,
+            report=ImageReport(
+                width=source.width,
+                height=source.height,
+                bytes=len(made.data),
+                bpp=8 * len(made.data) / (source.width * source.height),
+                asked=options.target,
+                model=None if self._steering is None else self._steering.name,
+                steered=steered is not None,
+                scale=made.scale if isinstance(made, Coded) else None,
+                quality=made.quality if isinstance(made, Stock) else None,
+                agreement=made.agreement if isinstance(made, Coded) else None,
+                seconds=time.monotonic() - begin,
+                analysis_seconds=analysed if self._networks is not None else 0.0,
+                source_bytes=source.file_bytes,
+                warnings=warnings.messages,
+            ),
+        )
+
+    def analyse(self, source: SourceImage, options: JpegOptions) -> SteeredImage:
+        """Return a picture, analysed.
+
+        Raises
+        ------
+        ModelError
+            A network fails on it, or there is none.
+        """
+        if self._networks is None:
+            raise ModelError("there is no network to analyse a picture with: name one")
+        return SteeredImage(source, self._networks, options)
+
+    def _analysed(
+        self,
+        source: SourceImage,
+        options: JpegOptions,
+        markers: Sequence[Marker],
+        warnings: Warnings,
+    ) -> SteeredImage | None:
+        if self._networks is None or self._steering is None:
+            return None
+        try:
+            return SteeredImage(source, self._networks, options, markers=markers)
+        except ModelError as error:
+            # An accuracy is a promise that nobody could check then.
+            if self._steering.strict or options.accuracy is not None:
+                raise
+            warnings.add("network", f"{source.name} gets libjpeg-turbo's own tables: {error}")
+            return None
+
+
+def encode_jpeg(
+    image: ImageLike,
+    *,
+    model: Models = DEFAULT_MODEL,
+    target_bytes: int | None = None,
+    bpp: float | None = None,
+    quality: int | None = None,
+    accuracy: float | None = None,
+    sampling: str = "4:2:0",
+    progressive: bool = True,
+    restart_rows: int = 0,
+    metadata: bool = True,
+    n_s: int = DEFAULT_ROWS,
+    seed: int = 0,
+    strict: bool = False,
+) -> bytes:
+    """Return a picture as a JPEG file that spends its bits on what a network looks at.
+
+    Networks are loaded on first use and kept. May be called by many threads at once.
+
+    Parameters
+    ----------
+    image
+        A path, the bytes of a file of any format that Pillow opens, a Pillow image, or uint8 pixels
+        ``(height, width, 3)`` (R'G'B') or ``(height, width)`` (grey).
+    model
+        The network that the picture is for, or several; see `JpegEncoder`. None is stock
+        libjpeg-turbo.
+    target_bytes, bpp
+        Size that the file does not exceed, metadata and all, in bytes or in bits per pixel.
+    quality
+        1 to 100: as little of what the network looks at is lost as with libjpeg at this quality.
+        The default, where none of the four is given, is 75.
+    accuracy
+        Above 0, up to 1: the smallest file found on which the network's result agrees with that on
+        the source to this degree (:mod:`idse.pipeline.image_accuracy`).
+    sampling
+        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``.
+    progressive
+        Progressive, else baseline.
+    restart_rows
+        A restart marker every so many rows of MCUs; 0 for none.
+    metadata
+        Whether EXIF data, ICC profile and density are kept. Pixels are never turned: the
+        orientation stays a tag, and networks see the picture as it is shown.
+    n_s, seed, strict
+        As for `JpegEncoder`.
+
+    Raises
+    ------
+    InputError
+        The picture cannot be read or a JPEG cannot hold it, or a value is out of range.
+    TargetError
+        The size or the accuracy cannot be reached.
+    ModelError
+        A network is unknown, or (with ``strict`` or ``accuracy``) fails on the picture.
+    """
+    encoder = JpegEncoder(model=model, n_s=n_s, seed=seed, strict=strict)
+    return encoder.encode(
+        image,
+        target_bytes=target_bytes,
+        bpp=bpp,
+        quality=quality,
+        accuracy=accuracy,
+        sampling=sampling,
+        progressive=progressive,
+        restart_rows=restart_rows,
+        metadata=metadata,
+    )

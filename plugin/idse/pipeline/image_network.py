@@ -1,0 +1,108 @@
+"""Networks for still pictures: what errors in coefficients cost them, and whether they agree.
+
+Loaded once in a process and shared between threads. They run one at a time: torch's number of
+threads, on which the last digits of sums depend, is one for the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from idse.errors import IdseError, InputError, ModelError, describe
+from idse.importance.naming import split_weight
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from idse.picture import Picture
+    from idse.pipeline.image_accuracy import Observation
+    from idse.pipeline.image_options import ImageSteering
+    from idse.vision import FeatureExtractor
+
+_LOADED: dict[str, FeatureExtractor] = {}
+_LOCK = threading.RLock()
+
+
+def _load(spec: str) -> FeatureExtractor:
+    """Load a network, or take the one that was loaded under that name before."""
+    with _LOCK:
+        if spec not in _LOADED:
+            from idse.vision import load_model
+
+            try:
+                network = load_model(spec)
+            except IdseError:
+                raise
+            # A damaged file, say: each kind of network fails in its own way.
+            except Exception as error:
+                raise ModelError(f"cannot load {spec}: {describe(error)}") from error
+            network.name = spec
+            _LOADED[spec] = network
+        return _LOADED[spec]
+
+
+class Networks:
+    """The networks that steer.
+
+    Parameters
+    ----------
+    steering
+        Which, and how they are sketched.
+
+    Raises
+    ------
+    ModelError
+        One is unknown or cannot be loaded.
+    InputError
+        There is none, or a weight is no number above 0.
+    """
+
+    def __init__(self, steering: ImageSteering) -> None:
+        if not steering.models:
+            raise InputError("steering needs a network: name one, or encode without steering")
+        self._steering = steering
+        self._networks: list[tuple[FeatureExtractor, float]] = []
+        for model in steering.models:
+            if isinstance(model, str):
+                name, weight = split_weight(model)
+                self._networks.append((_load(name), weight))
+            else:
+                self._networks.append((model, 1.0))
+
+    def weights(self, picture: Picture) -> list[npt.NDArray[np.float32]]:
+        """Return what errors in coefficients cost, as `idse.importance.Analyser.coefficients`.
+
+        It depends on nothing but the picture, so that its file does not.
+
+        Raises
+        ------
+        ModelError
+            A network fails on the picture.
+        """
+        from idse.importance import Analyser
+
+        steering = self._steering
+        with _LOCK:
+            try:
+                analyser = Analyser(self._networks, n_s=steering.n_s, seed=steering.seed)
+                return analyser.coefficients(picture)
+            except IdseError:
+                raise
+            # Out of memory, say: torch has exceptions of its own.
+            except Exception as error:
+                raise ModelError(f"{steering.name} failed: {describe(error)}") from error
+
+    def observe(self, picture: Picture) -> list[Observation]:
+        """Return what every network makes of a picture.
+
+        Raises
+        ------
+        ModelError
+            A network fails on it.
+        """
+        from idse.pipeline.image_accuracy import observe
+
+        with _LOCK:
+            return [observe(network, picture) for network, _ in self._networks]

@@ -1,0 +1,138 @@
+"""What a JPEG is asked to be, and how its bits are steered."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+from idse.errors import InputError
+from idse.importance.bounds import DEFAULT_ROWS
+from idse.vision import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from idse.vision import FeatureExtractor
+
+DEFAULT_QUALITY = 75
+# Type, least and largest value of what may say how large a file gets, and the same in words.
+_LEAST = math.nextafter(0, 1)
+_RANGES: dict[str, tuple[type, float, float, str]] = {
+    "target_bytes": (Integral, 1, math.inf, "a whole number from 1 on"),
+    "bpp": (Real, _LEAST, sys.float_info.max, "a number above 0"),
+    "quality": (Integral, 1, 100, "a whole number from 1 to 100"),
+    "accuracy": (Real, _LEAST, 1, "a number above 0 and up to 1"),
+}
+SAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "grey")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JpegOptions:
+    """One JPEG's rate and form.
+
+    At most one of the first four says how large the file gets; without any it is quality 75.
+
+    Attributes
+    ----------
+    target_bytes
+        Size that the file does not exceed, metadata and all, >= 1. It gets as close as it can.
+    bpp
+        The same in bits per pixel, above 0.
+    quality
+        1 to 100, libjpeg's scale: as little of what the network looks at is lost as libjpeg loses
+        at this quality, for fewer bytes. Without a network it is libjpeg's own.
+    accuracy
+        Above 0, up to 1: the smallest file on which the network's result agrees with that on the
+        source to this degree (:mod:`idse.pipeline.image_accuracy`).
+    sampling
+        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``; grey pictures are always grey.
+    progressive
+        Progressive, else baseline (sequential); Huffman codes are optimised in both.
+    restart_rows
+        A restart marker every so many rows of MCUs; 0 for none.
+    metadata
+        Whether EXIF data and the ICC profile are kept.
+
+    Raises
+    ------
+    InputError
+        A value is out of range, or more than one says how large the file gets.
+    """
+
+    target_bytes: int | None = None
+    bpp: float | None = None
+    quality: int | None = None
+    accuracy: float | None = None
+    sampling: str = "4:2:0"
+    progressive: bool = True
+    restart_rows: int = 0
+    metadata: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_target()
+        if self.sampling not in SAMPLINGS:
+            raise InputError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
+        if not 0 <= self.restart_rows <= 0xFFFF:
+            raise InputError(f"restart rows {self.restart_rows} are not within 0 to 65535")
+
+    def _check_target(self) -> None:
+        given = {name: value for name, value in self._targets().items() if value is not None}
+        if len(given) > 1:
+            told = " and ".join(f"{name} {value}" for name, value in given.items())
+            raise InputError(f"{told} exclude each other: give one")
+        for name, value in given.items():
+            kind, least, most, told = _RANGES[name]
+            known = isinstance(value, kind) and not isinstance(value, bool)
+            if not (known and least <= value <= most):
+                raise InputError(f"{name} {value!r} is not {told}")
+
+    def _targets(self) -> dict[str, int | float | None]:
+        names = ("target_bytes", "bpp", "quality", "accuracy")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def target(self) -> str:
+        """What says how large the file gets, such as ``"quality 75"``."""
+        for name, value in self._targets().items():
+            if value is not None:
+                return f"{name.replace('_', '-')} {value:g}"
+        return f"quality {DEFAULT_QUALITY}"
+
+    @property
+    def quality_or_default(self) -> int:
+        """The quality that is asked for, where nothing else is."""
+        return DEFAULT_QUALITY if self.quality is None else self.quality
+
+    def limit(self, width: int, height: int) -> int | None:
+        """Return the bytes that the file of a picture may have; None where that is not bounded."""
+        if self.bpp is not None:
+            # At least a byte, so that a picture that is too small gets the message of a target.
+            return max(1, math.floor(self.bpp * width * height / 8))
+        return self.target_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSteering:
+    """How the bits of JPEGs are steered.
+
+    Attributes
+    ----------
+    models
+        Networks: ``NAME`` or ``NAME=WEIGHT`` as `idse.vision.load_model` takes them, or loaded
+        ones.
+    n_s, seed
+        Rows and seed of the sketch.
+    strict
+        Raise where a network fails on a picture; else that picture becomes stock libjpeg-turbo's.
+    """
+
+    models: tuple[str | FeatureExtractor, ...] = (DEFAULT_MODEL,)
+    n_s: int = DEFAULT_ROWS
+    seed: int = 0
+    strict: bool = False
+
+    @property
+    def name(self) -> str:
+        """What reports call the networks."""
+        return " ".join(m if isinstance(m, str) else m.name for m in self.models)

@@ -1,0 +1,240 @@
+"""The search for a JPEG of a given size, on sizes predicted from symbol statistics.
+
+Size falls with the scale of a plan, smoothly but for noise. So few scales are tried (each is one
+run of the trellis), until a file comes close. Its tables are kept, and lambda alone takes it across
+the limit: two sets of coefficients for the same tables, one a little too large, one that fits.
+Taking some of the blocks from the one and the rest from the other hits the limit nearly to the
+byte.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from idse.codecs.jpeg import best_scans, mix
+from idse.pipeline.image_descent import Descent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from idse.allocation.tables import CoefficientPlan, OperatingPoint
+    from idse.codecs.jpeg import Quantised, Quantiser, Scan
+
+# How near a file must come to the limit, in log(size), before lambda and mixing take it there.
+_NEAR = 0.02
+# A gap that nobody minds, as a share of the limit and in bytes.
+_CLOSE, _CLOSE_BYTES = 0.0005, 2
+# First guesses of slopes: log(size) and log(distortion) over log2(scale), log(size) over
+# log(lambda) with fixed tables.
+_SIZE_SLOPE, _DISTORTION_SLOPE, _LAMBDA_SLOPE = -0.55, 1.0, -0.15
+_SAME_DISTORTION = 0.01
+_MOST_STEPS, _MOST_MIXES = 8, 16
+# Scales at which all steps are 1, and at which not even the largest coefficient is worth its bits.
+_FINEST, _COARSEST = 0.5, 2.0**18
+# Where a search starts: steps of low luma frequencies of about this many code values.
+_FIRST_STEP = 16.0
+# How exactly --accuracy finds its scale, in octaves.
+_OCTAVES = 1 / 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """Quantised coefficients and the file that they make.
+
+    Attributes
+    ----------
+    scale
+        Of the plan.
+    point
+        Tables and lambda.
+    quantised
+        The coefficients.
+    scans
+        How they are written; None is one sequential scan.
+    size
+        Bytes of the whole file.
+    """
+
+    scale: float
+    point: OperatingPoint
+    quantised: Quantised
+    scans: Sequence[Scan] | None
+    size: int
+
+
+class Search:
+    """Finds the JPEG of one picture that has a size, a distortion, or what a judge asks for.
+
+    Parameters
+    ----------
+    quantiser
+        Of the picture.
+    plan
+        How its tables and lambda follow from a scale.
+    progressive
+        Whether the file is.
+    restart_rows
+        MCU rows between its restart markers; 0 is none.
+    overhead
+        Bytes of the file that are metadata.
+    """
+
+    def __init__(
+        self,
+        quantiser: Quantiser,
+        plan: CoefficientPlan,
+        *,
+        progressive: bool,
+        restart_rows: int = 0,
+        overhead: int = 0,
+    ) -> None:
+        self._quantiser = quantiser
+        self._plan = plan
+        self._progressive = progressive
+        self._restart_rows = restart_rows
+        self._overhead = overhead
+        spectra = np.stack(plan.spectra)
+        self._bounds = (
+            math.log2(_FINEST * math.sqrt(float(spectra.min()))),
+            math.log2(_COARSEST * math.sqrt(float(spectra.max()))),
+        )
+        self._start = math.log2(_FIRST_STEP * math.sqrt(float(np.median(spectra[0, :3, :3]))))
+
+    def at(self, scale: float) -> Solution:
+        """Return the JPEG of one scale."""
+        return self._run(scale, self._plan.at(scale))
+
+    def _run(self, scale: float, point: OperatingPoint) -> Solution:
+        quantised = self._quantiser.run(point.tables, point.lam, progressive=self._progressive)
+        return self._solution(scale, point, quantised)
+
+    def _solution(self, scale: float, point: OperatingPoint, quantised: Quantised) -> Solution:
+        scans = best_scans(quantised) if self._progressive else None
+        size = quantised.size(scans, restart_rows=self._restart_rows) + self._overhead
+        return Solution(scale=scale, point=point, quantised=quantised, scans=scans, size=size)
+
+    def fit(self, limit: int) -> Solution:
+        """Return the JPEG that comes nearest to a limit from below.
+
+        Parameters
+        ----------
+        limit
+            Bytes of the whole file. Where even the coarsest file is larger, that one is returned;
+            and where the finest is smaller, that one.
+        """
+        descent = self._descent(math.log(limit), _SIZE_SLOPE)
+        near = below = None
+        while descent.next is not None:
+            x = descent.next
+            found = self.at(2.0**x)
+            descent.add(x, math.log(found.size))
+            if found.size <= limit and (below is None or found.size > below.size):
+                below = found
+            if near is None or _gap(found, limit) < _gap(near, limit):
+                near = found
+            if _gap(near, limit) < _NEAR:
+                break
+        assert near is not None
+        if (descent.above is None or descent.below is None) and _gap(near, limit) >= _NEAR:
+            return near  # all that there is lies on one side
+        return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
+
+    def _cross(self, near: Solution, limit: int) -> Solution | None:
+        """Take a file across the limit by lambda alone, and return the best mix of both sides."""
+        fits = over = None
+        found, step = near, _NEAR
+        for _ in range(_MOST_STEPS):
+            fits, over = (found, over) if found.size <= limit else (fits, found)
+            if fits is not None and over is not None:
+                return self._mixed(fits, over, limit)
+            # Each time a little farther than what the slope says is enough.
+            beyond = math.log(limit / found.size) + (step if found.size <= limit else -step)
+            lam = found.point.lam * math.exp(min(max(beyond / _LAMBDA_SLOPE, -2), 2))
+            found = self._run(near.scale, replace(found.point, lam=lam))
+            step *= 2
+        return fits
+
+    def _mixed(self, fits: Solution, over: Solution, limit: int) -> Solution:
+        """Take as many blocks from the larger file as fit."""
+        best = fits
+        low, high = (0, fits.size), (fits.quantised.blocks, over.size)
+        for _ in range(_MOST_MIXES):
+            if high[0] - low[0] <= 1 or limit - best.size <= max(_CLOSE_BYTES, _CLOSE * limit):
+                break
+            share = (limit - low[1]) / max(high[1] - low[1], 1)
+            count = low[0] + round((high[0] - low[0]) * share)
+            count = min(max(count, low[0] + 1), high[0] - 1)
+            quantised = mix(over.quantised, fits.quantised, count)
+            found = self._solution(fits.scale, fits.point, quantised)
+            if found.size <= limit:
+                low = (count, found.size)
+                best = found if found.size > best.size else best
+            else:
+                high = (count, found.size)
+        return best
+
+    def match(self, distortion: float) -> Solution:
+        """Return the JPEG that loses as much as another.
+
+        Parameters
+        ----------
+        distortion
+            Weighted squared error, as `idse.codecs.jpeg.Quantised.distortion` has it.
+        """
+        level = math.log(max(distortion, 1e-300))
+        descent = self._descent(-level, -_DISTORTION_SLOPE)
+        best: tuple[float, Solution] | None = None
+        while descent.next is not None:
+            x = descent.next
+            found = self.at(2.0**x)
+            y = math.log(max(found.quantised.distortion, 1e-300))
+            descent.add(x, -y)
+            if best is None or abs(y - level) < best[0]:
+                best = (abs(y - level), found)
+            if best[0] < _SAME_DISTORTION:
+                break
+        assert best is not None
+        return best[1]
+
+    def coarsest(self, agrees: Callable[[Solution], bool]) -> tuple[Solution, bool]:
+        """Return the coarsest JPEG that a judge agrees to, and whether it does.
+
+        It looks for one scale beyond which it does not agree; there may be others.
+
+        Parameters
+        ----------
+        agrees
+            Says whether a file will do. Where it agrees to none, the finest is returned.
+        """
+        low, high = self._bounds
+        best: Solution | None = None
+        x, step = self._start, 1.0
+        while True:
+            found = self.at(2.0**x)
+            if agrees(found):
+                best, low = found, x
+            else:
+                high = x
+            if high - low <= _OCTAVES or low == self._bounds[1]:
+                break
+            ends = (low == self._bounds[0], high == self._bounds[1])
+            if any(ends) and high - low > step:
+                # Not yet between two that are known: go on, faster and faster.
+                x, step = (x - step if ends[0] else x + step), 2 * step
+            else:
+                x = (low + high) / 2
+        if best is not None:
+            return best, True
+        finest = self.at(2.0 ** self._bounds[0])
+        return finest, agrees(finest)
+
+    def _descent(self, level: float, slope: float) -> Descent:
+        return Descent(level, start=self._start, slope=slope, bounds=self._bounds)
+
+
+def _gap(solution: Solution, limit: int) -> float:
+    return abs(math.log(solution.size / limit))

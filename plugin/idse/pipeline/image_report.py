@@ -1,0 +1,68 @@
+"""What an encode of a still picture did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReport:
+    """Facts about one JPEG.
+
+    Attributes
+    ----------
+    width, height
+        In pixels, as stored.
+    bytes
+        Size of the file.
+    bpp
+        Its bits per pixel.
+    asked
+        What said how large it gets, such as ``"target-bytes 20000"``.
+    model
+        The networks that steered it; None for stock libjpeg-turbo, also where a network failed.
+    steered
+        Whether it was steered.
+    scale
+        Quantisation error per step in units of the networks' features; equal where pictures share
+        bits fairly. None for stock.
+    quality
+        libjpeg's quality where it is stock; None otherwise.
+    agreement
+        How far the network's result on the file agrees with that on the source, 0 to 1; None
+        where it was not measured.
+    seconds, analysis_seconds
+        Wall time of everything, and of the networks.
+    source_bytes
+        Size of the file that the picture came from; None for pixels.
+    warnings
+        In the order in which they were given.
+    """
+
+    width: int
+    height: int
+    bytes: int
+    bpp: float
+    asked: str
+    model: str | None
+    steered: bool
+    scale: float | None
+    quality: int | None
+    agreement: float | None
+    seconds: float
+    analysis_seconds: float
+    source_bytes: int | None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the report as one JSON object over several lines."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImage:
+    """A JPEG file and what is to be said about it."""
+
+    data: bytes
+    report: ImageReport

@@ -1,0 +1,167 @@
+"""A picture whose JPEG is steered: analysed and transformed once, then coded at any rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from idse.allocation.tables import plan
+from idse.codecs.jpeg import JpegLayout, Quantiser, decode, standard_table, transform, write
+from idse.codecs.jpeg.markers import written_as_they_are
+from idse.errors import TargetError
+from idse.pipeline.image_planes import coded_picture, decoded_picture, source_picture
+from idse.pipeline.image_rate import Search
+from idse.pipeline.image_stock import out_of_reach
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.allocation.tables import CoefficientPlan
+    from idse.codecs.jpeg import Marker
+    from idse.pipeline.image_network import Networks
+    from idse.pipeline.image_options import JpegOptions
+    from idse.pipeline.image_rate import Solution
+    from idse.pipeline.image_source import SourceImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coded:
+    """A file, and what led to it.
+
+    Attributes
+    ----------
+    data
+        The file.
+    scale
+        Of the plan.
+    agreement
+        How far networks agree on it with the source; None where that was not asked.
+    """
+
+    data: bytes
+    scale: float
+    agreement: float | None = None
+
+
+class SteeredImage:
+    """One picture, analysed.
+
+    Parameters
+    ----------
+    source
+        The picture.
+    networks
+        That steer.
+    options
+        What is asked for.
+    markers
+        Segments to write.
+
+    Raises
+    ------
+    ModelError
+        A network fails on the picture.
+    InputError
+        The picture is too large for a JPEG.
+    """
+
+    def __init__(
+        self,
+        source: SourceImage,
+        networks: Networks,
+        options: JpegOptions,
+        *,
+        markers: Sequence[Marker] = (),
+    ) -> None:
+        sampling = "grey" if source.grey else options.sampling
+        self.layout = JpegLayout(source.width, source.height, sampling)
+        self._source = source
+        self._networks = networks
+        self._options = options
+        self._markers = markers
+        coefficients = transform(source.pixels, self.layout)
+        picture = coded_picture(self.layout, coefficients, source.rotation)
+        weights = networks.weights(picture)[: self.layout.components]
+        self.plan: CoefficientPlan = plan(weights)
+        self._quantiser = Quantiser(self.layout, coefficients, self.plan.weights)
+        kept = written_as_they_are(markers)
+        self.search = Search(
+            self._quantiser,
+            self.plan,
+            progressive=options.progressive,
+            restart_rows=options.restart_rows,
+            overhead=sum(4 + len(marker.data) for marker in kept),
+        )
+
+    def encode(self, scale: float | None = None) -> Coded:
+        """Return the file that is asked for.
+
+        Parameters
+        ----------
+        scale
+            Of the plan, where a whole set shares one; the options' quality then does not count.
+
+        Raises
+        ------
+        TargetError
+            It cannot be reached.
+        ModelError
+            An accuracy is asked for, and a network fails on a file.
+        """
+        options = self._options
+        limit = options.limit(self.layout.width, self.layout.height)
+        if limit is not None:
+            return self._fitting(limit)
+        if options.accuracy is not None:
+            return self._agreeing(options.accuracy)
+        if scale is not None:
+            return self._coded(self.search.at(scale))
+        return self._coded(self.search.match(self.stock_distortion(options.quality_or_default)))
+
+    def stock_distortion(self, quality: int) -> float:
+        """Return what libjpeg's own file of a quality loses, as the trellis weighs it."""
+        tables = [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]
+        return self._quantiser.run(tables, 0.0, progressive=False).distortion
+
+    def write(self, solution: Solution) -> bytes:
+        """Return the file of a solution."""
+        return write(
+            self.layout,
+            solution.quantised.coefficients,
+            solution.point.tables,
+            scans=solution.scans,
+            restart_rows=self._options.restart_rows,
+            markers=self._markers,
+        )
+
+    def _coded(self, solution: Solution, agreement: float | None = None) -> Coded:
+        return Coded(data=self.write(solution), scale=solution.scale, agreement=agreement)
+
+    def _fitting(self, limit: int) -> Coded:
+        solution = self.search.fit(limit)
+        if solution.size > limit:
+            raise out_of_reach(self._source, limit, solution.size, self._markers)
+        return self._coded(solution)
+
+    def _agreeing(self, asked: float) -> Coded:
+        from idse.pipeline.image_accuracy import agreement
+
+        rotation = self._source.rotation
+        before = self._networks.observe(source_picture(self._source.pixels, rotation))
+        reached: dict[float, tuple[bytes, float]] = {}
+
+        def agrees(solution: Solution) -> bool:
+            data = self.write(solution)
+            after = self._networks.observe(decoded_picture(decode(data, colour="ycc"), rotation))
+            found = min(agreement(a, b) for a, b in zip(before, after, strict=True))
+            reached[solution.scale] = data, found
+            return found >= asked
+
+        solution, agreed = self.search.coarsest(agrees)
+        data, found = reached[solution.scale]
+        if not agreed:
+            raise TargetError(
+                f"accuracy {asked:g} is out of reach for {self._source.name}: the finest JPEG "
+                f"reaches {found:.3f}; ask for less, or for sampling 4:4:4"
+            )
+        return Coded(data=data, scale=solution.scale, agreement=found)
