@@ -10,7 +10,8 @@ from eval_media import write_clip, write_images
 
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
-from idse.evaluation.coding import _key, encode_images, prepare_images, run, slice_bytes
+from idse.evaluation.coders.x264 import slice_bytes
+from idse.evaluation.coding import _key, encode_images, prepare_images, run
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.decoding import decode_clip, decode_stills
 from idse.evaluation.fingerprint import model_digest
@@ -68,7 +69,7 @@ def test_steering_a_set_moves_bits_between_its_pictures(images, tmp_path, monkey
     network = "eval_networks:judge"
     steered = Configuration.parse(f"steered: --model {network} --max-offset 12")
     stock = Configuration.parse("stock: --no-steer")
-    prepare_images(tmp_path, images, steered.steering)
+    prepare_images(tmp_path, images, steered.coder)
     one = encode_images(tmp_path, images, steered, 30)
     two = encode_images(tmp_path, images, stock, 30)
     assert len(one.streams()) == len(two.streams()) == len(SIZES)

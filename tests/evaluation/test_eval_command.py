@@ -94,7 +94,7 @@ alone = true
     done = idse(tmp_path, clip, *asked)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    chosen = found["chosen"]["clip.mkv"]
+    chosen = found["chosen"]["clip.mkv"]["chosen"]
     (stage,) = chosen["stages"]
     assert set(stage) == {"subme=1", "subme=7"}
     best = min(stage, key=lambda name: stage[name])

@@ -121,5 +121,5 @@ def test_sources_that_are_none(folder, tmp_path):
         find_sources([str(tmp_path / "nowhere.mp4")])
     with pytest.raises(InputError, match="odd or even"):
         find_sources([str(folder)], selection="first")
-    with pytest.raises(InputError, match="rgb24"):
-        find_sources([str(folder)], pix_fmt="rgb24")
+    with pytest.raises(InputError, match="gbrp"):
+        find_sources([str(folder)], pix_fmt="gbrp")

@@ -11,12 +11,11 @@ kept by content (IDSE_BENCH_CACHE chooses where), so that a run goes on where on
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_common import CACHE, command_line, data, machine, need, parser
+from bench_common import CACHE, command_line, data, machine, need, parser, told
 
 from idse.evaluation.best import Choice, choose
 from idse.evaluation.coding import cut
@@ -24,7 +23,7 @@ from idse.evaluation.evaluate import Plan, evaluate
 from idse.evaluation.panel import Panel
 from idse.evaluation.plots import plot_curves
 from idse.evaluation.report import as_json, markdown
-from idse.evaluation.runner import Progress, Runner
+from idse.evaluation.runner import Runner
 from idse.evaluation.sources import Clip, Images, find_sources
 from idse.evaluation.suite import load_suite
 from idse.evaluation.table import write_results
@@ -83,12 +82,6 @@ def contents(only: list[str]) -> list[tuple[str, list[tuple[Source, Source]], tu
     return found
 
 
-def told(progress: Progress) -> None:
-    """Say now and then how far a run is."""
-    share = progress.done / max(progress.total, 1)
-    print(f"{time.strftime('%H:%M:%S')} {share:4.0%} {progress.what}", file=sys.stderr, flush=True)
-
-
 def best_of_stock(best: Best, source: Source, panel: Panel, runner: Runner) -> Choice:
     """Choose on what is not reported."""
     rates = IMAGE_RATES if source.still else CLIP_RATES
@@ -129,7 +122,7 @@ def measure(
             rates=IMAGE_RATES if source.still else CLIP_RATES,
         )
         found = evaluate(plan, panel, runner)
-        found = replace(found, choices={source.name: choice})
+        found = replace(found, choices={source.name: [choice]})
         part = markdown(found, title=title, command=command_line(), judges=panel.models)
         print(part, flush=True)
         text += part
@@ -157,8 +150,7 @@ def main() -> None:
             suite = load_suite(str(Path(__file__).parent / f"beat_stock-{title}.toml"))
             panel = Panel(models=judges, cache=CACHE)
             configurations = () if args.choose else suite.configurations
-            best = suite.best or load_suite("best-of-stock").best
-            assert best is not None
+            (best,) = suite.best or load_suite("best-of-stock").best
             part, data_ = measure(
                 suite.title, pairs, panel, runner, best, configurations, args.results
             )

@@ -11,9 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idse.evaluation.coding import run
+
+if TYPE_CHECKING:
+    from idse.evaluation.runner import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -64,6 +69,12 @@ def need(program: str) -> None:
     """Leave with a message where a program is not installed."""
     if shutil.which(program) is None:
         sys.exit(f"{program} is needed and was not found on PATH")
+
+
+def told(progress: Progress) -> None:
+    """Say now and then how far an evaluation is."""
+    share = progress.done / max(progress.total, 1)
+    print(f"{time.strftime('%H:%M:%S')} {share:4.0%} {progress.what}", file=sys.stderr, flush=True)
 
 
 def beginning(path: Path, seconds: float) -> Path:

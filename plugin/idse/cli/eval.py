@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idse.cli._progress import StatusLine, clock
+from idse.evaluation.coders import CODECS
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.evaluation.configuration import Configuration
     from idse.evaluation.evaluate import Evaluation, Plan
     from idse.evaluation.panel import Panel
     from idse.evaluation.runner import Progress
     from idse.evaluation.suite import Suite
 
 _DESCRIPTION = """\
-Compare configurations of idse transcode: each is encoded at several rates and decoded by ffmpeg,
-networks judge what is left of what they saw in the source, and BD-rates with 95 % intervals say how
-many bytes the same accuracy costs. Images are coded as intra frames, each a stream of its own,
-steered as one set; a clip is transcoded whole and judged in part.
+Compare configurations of idse transcode, or JPEG encoders: each is run at several rates, what it
+made is decoded by stock decoders, networks judge what is left of what they saw in the source, and
+BD-rates with 95 % intervals say how many bytes the same accuracy costs. By idse transcode images
+are coded as intra frames, each a stream of its own, steered as one set; a clip is transcoded whole
+and judged in part.
 """
 _EPILOG = """\
 examples:
@@ -32,10 +37,11 @@ examples:
   idse eval street.mp4 --from 40 --to 80 --judge-every 2 --judge yolov4-tiny --judge mobilenet_v2 \\
       --config "stock: --no-steer" --config "n_s 8: --n-s 8" --out results/n_s
   idse eval photos street.mp4 --select report --suite best-of-stock --config "steered:" --jobs 2
+  idse eval photos --config "standard: libjpeg-turbo" --config "moz: mozjpeg --quant-table 3"
   idse eval --list-suites
 
-A configuration is a name and options of idse transcode; a suite is a file of them (TOML), one of
-the package's or your own:
+A configuration is a name and options of idse transcode, or a name, a codec and its options; a suite
+is a file of them (TOML), one of the package's or your own:
 
   anchor = "stock"
   [[configuration]]
@@ -43,7 +49,7 @@ the package's or your own:
   arguments = "--no-steer"
   [[configuration]]
   name = "denoised"
-  arguments = "--no-steer"
+  arguments = "--no-steer"          # and codec = "mozjpeg" or another for its options
   filter = "hqdn3d"                 # before the encode, as for ffmpeg -vf; or "downscale"
   rates = [19, 23, 27, 31, 35, 39]
   alone = true                      # compared with the anchor alone, over what both reach
@@ -70,15 +76,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--config",
         action="append",
         default=[],
-        metavar="'NAME: OPTIONS'",
-        help="a configuration: options of idse transcode, possibly none; repeat it",
+        metavar="'NAME: [CODEC] OPTIONS'",
+        help="a configuration: options of idse transcode, or of a JPEG encoder that is named "
+        f"({', '.join(CODECS[1:])}), possibly none; repeat it",
     )
     what.add_argument(
         "--suite", action="append", default=[], metavar="NAME|FILE", help="configurations in a file"
     )
     what.add_argument("--list-suites", action="store_true", help="list the built-in ones")
     what.add_argument("--anchor", metavar="NAME", help="compare with this one (the first)")
-    what.add_argument("--rates", metavar="CRF,CRF,...", help="at least six (23,27,...,47)")
+    what.add_argument(
+        "--rates",
+        metavar="RATE,RATE,...",
+        help="at least six: CRFs (23,27,...,47), or qualities of JPEG",
+    )
     judged = parser.add_argument_group("what is judged, and by whom")
     judged.add_argument(
         "--judge",
@@ -103,7 +114,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="S",
         help="seconds that are resampled as one (5)",
     )
-    judged.add_argument("--pix-fmt", help="that images are coded in (yuv420p)")
+    judged.add_argument(
+        "--pix-fmt", help="that images are coded from (yuv420p; for JPEG always rgb24)"
+    )
     judged.add_argument(
         "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (1000)"
     )
@@ -150,7 +163,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _suite(args: argparse.Namespace) -> Suite:
     """Return all suites as one, with the configurations of the command line at the end."""
-    from idse.errors import InputError
     from idse.evaluation.configuration import Configuration
     from idse.evaluation.suite import Suite, load_suite
 
@@ -158,8 +170,6 @@ def _suite(args: argparse.Namespace) -> Suite:
     suites = [load_suite(name) for name in args.suite]
     if not suites:
         return Suite(title="Configurations compared", configurations=own)
-    if len([suite for suite in suites if suite.best is not None]) > 1:
-        raise InputError(f"suites {', '.join(args.suite)} each choose a best: give one of them")
     first = suites[0]
     for suite in suites[1:]:
         first = first.joined(suite)
@@ -169,9 +179,8 @@ def _suite(args: argparse.Namespace) -> Suite:
 def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
     from idse.errors import InputError
     from idse.evaluation.configuration import checked_rates
-    from idse.evaluation.evaluate import DEFAULT_RATES, Plan
+    from idse.evaluation.evaluate import Plan
     from idse.evaluation.sources import SELECTIONS, find_sources
-    from idse.pipeline import stills
 
     selection = args.select or suite.select or "all"
     if selection not in SELECTIONS:
@@ -179,15 +188,14 @@ def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
     if args.resamples < 100:
         raise InputError(f"--resamples {args.resamples}: an interval needs 100 at least")
     rates = checked_rates(args.rates.split(",")) if args.rates else suite.rates
-    names = [item.name for item in suite.configurations]
-    default = suite.best.name if suite.best is not None else ""
-    plan = Plan(
+    compared = (*suite.configurations, *(best.base for best in suite.best))
+    return Plan(
         # Sources last: an error in a name should not wait for files to be looked through.
         sources=tuple(
             find_sources(
                 args.sources or suite.sources,
                 selection=selection,
-                pix_fmt=args.pix_fmt or suite.pix_fmt or "yuv420p",
+                pix_fmt=args.pix_fmt or suite.pix_fmt or _pix_fmt(compared),
                 start=args.start,
                 end=args.end,
                 step=args.judge_every,
@@ -196,17 +204,15 @@ def _plan(args: argparse.Namespace, suite: Suite) -> Plan:
         ),
         configurations=suite.configurations,
         best=suite.best,
-        anchor=args.anchor or suite.anchor or next(iter(names), default),
-        rates=rates or DEFAULT_RATES,
+        anchor=args.anchor or suite.anchor or next((item.name for item in compared), ""),
+        rates=rates,
         resamples=args.resamples,
     )
-    if any(source.still for source in plan.sources):
-        for item in plan.configurations:
-            try:
-                stills.check(item.encode, item.steering)
-            except InputError as error:
-                raise InputError(f"configuration {item.name!r}: {error}") from error
-    return plan
+
+
+def _pix_fmt(compared: Sequence[Configuration]) -> str:
+    """Return the format that the first encoder prefers its images in."""
+    return next((item.coder.pix_fmts[0] for item in compared), "yuv420p")
 
 
 def _panel(args: argparse.Namespace, suite: Suite) -> Panel:
@@ -255,7 +261,6 @@ def _report(
 ) -> tuple[str, dict[str, Any]]:
     """Return the report for people and for programs."""
     from idse import __version__
-    from idse.codecs.x264 import load_library
     from idse.evaluation.report import as_json, markdown
 
     command = shlex.join(["idse", *sys.argv[1:]])
@@ -269,7 +274,6 @@ def _report(
     facts = {
         "command": command,
         "version": __version__,
-        "x264": load_library().version,
         "seconds": round(seconds, 1),
         "anchor": found.plan.anchor,
         "judges": list(panel.models),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from idse.errors import InputError
 from idse.evaluation.bdrate import bd_rates
 from idse.evaluation.coding import cut
-from idse.evaluation.configuration import Configuration
 from idse.evaluation.runner import Work
 from idse.evaluation.sources import Clip, Images
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idse.evaluation.bdrate import Estimate
-    from idse.evaluation.configuration import Best, Stage
+    from idse.evaluation.configuration import Best, Configuration, Stage
     from idse.evaluation.panel import Panel
     from idse.evaluation.runner import Point, Points, Runner
     from idse.evaluation.sources import Source
@@ -47,7 +46,7 @@ class Choice:
     def markdown(self) -> str:
         """Return a line for the report."""
         chosen = self.configuration
-        text = f"{chosen.name}: `{chosen.arguments}`"
+        text = f"{chosen.name}: `{chosen.command}`"
         if chosen.filter:
             text += f" after the filter `{chosen.filter}`"
         count = sum(len(stage) for stage in self.stages)
@@ -56,6 +55,7 @@ class Choice:
     def json(self) -> dict[str, Any]:
         """Return everything."""
         return {
+            "codec": self.configuration.codec,
             "arguments": self.configuration.arguments,
             "filter": self.configuration.filter,
             "on": self.on,
@@ -75,9 +75,10 @@ def choose(
     best
         The stages.
     source
-        What to choose on.
+        What to choose on. What it leaves out of a set of images has no say, also not in what an
+        encoder learns beforehand.
     rates
-        CRFs, unless ``best`` has its own.
+        Unless ``best`` has its own; empty for the encoder's.
     panel
         Its first network judges.
     runner
@@ -89,11 +90,13 @@ def choose(
         No variation has a BD-rate.
     """
     panel = replace(panel, models=panel.models[:1], eye=False)
-    current = Configuration(name=best.name, arguments=best.arguments)
+    current = best.base
     stages = []
     told = source.sample
     if isinstance(source, Clip) and source.last - source.first < source.frames:
         source = cut(panel.cache, source)
+    if isinstance(source, Images):
+        source = replace(source, others=())
     for stage in best.images if isinstance(source, Images) else best.clips:
         found = _stage(stage, current, source, best.rates or rates, panel=panel, runner=runner)
         stages.append({item.name: percent for item, percent in found})

@@ -18,31 +18,16 @@ import numpy.typing as npt
 
 from idse.errors import InputError
 from idse.evaluation.decoding import need_ffmpeg
-from idse.evaluation.fingerprint import (
-    code_digest,
-    digest,
-    file_digest,
-    machine_digest,
-    model_digest,
-)
+from idse.evaluation.fingerprint import digest, file_digest
 from idse.evaluation.sources import Clip, Images
 from idse.files import write_atomically
-from idse.pipeline import stills
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from idse.evaluation.coders.base import Analysis, Coder
     from idse.evaluation.configuration import Configuration
-    from idse.pipeline.loading import SteeringOptions
-
-# What has a say in an encode that no network steers, and what more in one that a network does.
-_STOCK = ("codecs", "allocation", "pipeline", "picture.py")
-_STEERED = (*_STOCK, "vision", "importance", "kernels.py", "background_kernels.py", "_native")
-# With nothing but these a transcode is libx264's own, bit for bit, whatever else the package does.
-_X264S_OWN = {"--no-steer", "--preset", "--tune", "--profile", "--x264-params", "--threads"}
-_START_CODE = b"\0\0\1"
-_SLICES = {1, 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +46,13 @@ class Encoded:
     Attributes
     ----------
     path
-        The file that holds it: a video, or the streams of all images one after the other.
+        The file that holds it: a video, or the files of all images one after the other.
     lengths
-        Bytes of every image's stream in it; empty for a clip.
+        Bytes of every image's file in it; empty for a clip.
     size
-        float64 ``(n,)``: bytes of every judged picture: its slices, without parameter sets and
-        x264's message, which a video has once; with those of the frames after it that are not
-        judged.
+        float64 ``(n,)``: bytes of every judged picture that count: those of a JPEG file, or of the
+        slices, without parameter sets and x264's message, which a video has once; with those of
+        the frames after it that are not judged.
     usage
         What `idse transcode` took; None for images.
     report
@@ -81,7 +66,7 @@ class Encoded:
     report: dict[str, Any]
 
     def streams(self) -> list[bytes]:
-        """Return every image's stream."""
+        """Return every image's file."""
         data = self.path.read_bytes()
         ends = np.cumsum(self.lengths)
         return [data[end - length : end] for end, length in zip(ends, self.lengths, strict=True)]
@@ -120,46 +105,30 @@ def run(command: Sequence[object]) -> Usage:
 
 def _key(source: Images | Clip, configuration: Configuration, rate: float) -> str:
     content = source.key if isinstance(source, Images) else file_digest(source.path)
-    steering = configuration.steering
-    networks = [] if steering is None else [model_digest(spec) for spec in steering.models]
-    if steering is not None and steering.maps is not None:
-        networks.append(file_digest(steering.maps))
     return digest(
         content,
         shlex.join(configuration.words),
         configuration.filter,
         f"{rate:g}",
-        code_digest(_code(source, configuration)),
-        machine_digest(weighted=steering is not None and steering.weighted),
-        *networks,
+        *configuration.coder.key(source),
     )
-
-
-def _code(source: Images | Clip, configuration: Configuration) -> tuple[str, ...]:
-    """Return the parts of the package that have a say in an encode."""
-    if configuration.steering is not None:
-        return _STEERED
-    options = {word.partition("=")[0] for word in configuration.words if word.startswith("--")}
-    own = options <= _X264S_OWN and not any(w.endswith("machine") for w in configuration.words)
-    return () if own and isinstance(source, Clip) else _STOCK
 
 
 # Images --------------------------------------------------------------------------------------
 
 
-def _analysis_path(cache: Path, source: Images, steering: SteeringOptions) -> Path:
-    code = code_digest(("vision", "importance", "_native", "pipeline/stills.py"))
-    networks = map(model_digest, steering.models)
-    key = digest(source.key, stills.analysis_key(steering), code, *networks)
-    return cache / "analyses" / f"{key}.npz"
+def analysis_path(cache: Path, source: Images, coder: Coder) -> Path | None:
+    """Return where the analysis of a set of images is kept; None where a coder needs none."""
+    key = coder.analysis_key(source)
+    return None if key is None else cache / "analyses" / f"{digest(source.key, *key)}.npz"
 
 
-def prepare_images(cache: Path, source: Images, steering: SteeringOptions) -> None:
+def prepare_images(cache: Path, source: Images, coder: Coder) -> None:
     """Analyse a set of images, unless that was done before."""
-    path = _analysis_path(cache, source, steering)
-    if path.exists():
+    path = analysis_path(cache, source, coder)
+    if path is None or path.exists():
         return
-    found = stills.analyse(source.pictures(), steering)
+    found = coder.analyse(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as file:
         np.savez(file, **found)  # type: ignore[arg-type]  # no array is named allow_pickle
@@ -179,25 +148,21 @@ def encode_images(
     source
         Already filtered.
     configuration, rate
-        How, and the CRF.
+        How, and at what.
     """
+    coder = configuration.coder
     stem = cache / "encodes" / _key(source, configuration, rate)
-    path, facts = stem.with_suffix(".h264"), stem.with_suffix(".json")
+    path, facts = stem.with_suffix(coder.suffix), stem.with_suffix(".json")
     if not facts.exists():
-        steering, analysis = configuration.steering, None
-        if steering is not None:
-            with np.load(_analysis_path(cache, source, steering)) as file:
+        analysis: Analysis = {}
+        kept = analysis_path(cache, source, coder)
+        if kept is not None:
+            with np.load(kept) as file:
                 analysis = {name: file[name] for name in file.files}
-        streams = stills.encode_set(
-            source.pictures(),
-            configuration.encode,
-            crf=rate,
-            steering=steering,
-            analysis=analysis,
-        )
+        files = coder.encode(source, rate, analysis)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, b"".join(streams))
-        told = {"lengths": list(map(len, streams)), "size": list(map(slice_bytes, streams))}
+        write_atomically(path, b"".join(files))
+        told = {"lengths": list(map(len, files)), "size": list(map(coder.size, files))}
         write_atomically(facts, json.dumps(told).encode())
     told = json.loads(facts.read_text(encoding="utf-8"))
     return Encoded(
@@ -207,23 +172,6 @@ def encode_images(
         usage=None,
         report={},
     )
-
-
-def slice_bytes(stream: bytes) -> int:
-    """Return the bytes of the slices of an Annex B stream, each with a length of four bytes."""
-    starts = []
-    position = stream.find(_START_CODE)
-    while position >= 0:
-        starts.append(position)
-        position = stream.find(_START_CODE, position + 3)
-    ends = [*starts[1:], len(stream)]
-    total = 0
-    for start, end in zip(starts, ends, strict=True):
-        # The zero before the next start code is its own; a NAL unit never ends in one.
-        body = stream[start + 3 : end].rstrip(b"\0")
-        if body and body[0] & 31 in _SLICES:
-            total += 4 + len(body)
-    return total
 
 
 # Clips ---------------------------------------------------------------------------------------

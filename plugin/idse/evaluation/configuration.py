@@ -1,21 +1,20 @@
-"""Configurations: what is compared, in the language of `idse transcode`."""
+"""Configurations: what is compared, each in the language of its encoder."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from idse.errors import InputError
-from idse.pipeline import arguments
+from idse.evaluation.coders import Coder, find_coder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from idse.pipeline.loading import SteeringOptions
-    from idse.pipeline.options import EncodeOptions
+DEFAULT_CODEC = "x264"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +26,16 @@ class Configuration:
     name
         For tables.
     arguments
-        Options of `idse transcode`, as on a command line: ``"--no-steer --x264-params aq-mode=2"``.
+        Options of the encoder, as on a command line; those of `idse transcode` are x264's:
+        ``"--no-steer --x264-params aq-mode=2"``.
+    codec
+        One of ``idse.evaluation.coders.CODECS``.
     filter
         An FFmpeg filter that is run over the source first, as for ``ffmpeg -vf``; judged is always
         against the source as it was. ``"downscale"`` stands for the one that shrinks it to what
         the first judge looks at.
     rates
-        CRFs in place of the evaluation's own; empty for those.
+        In place of the evaluation's own; empty for those.
     alone
         Compare it with the anchor alone, over the accuracies that the two reach: for what reaches
         only a part of what the others do.
@@ -46,28 +48,20 @@ class Configuration:
 
     name: str
     arguments: str = ""
+    codec: str = DEFAULT_CODEC
     filter: str = ""
     rates: tuple[float, ...] = ()
     alone: bool = False
-    encode: EncodeOptions = field(init=False, repr=False, compare=False)
-    steering: SteeringOptions | None = field(init=False, repr=False, compare=False)
+    coder: Coder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise InputError("a configuration needs a name, as in 'AQ 2: --x264-params aq-mode=2'")
         try:
-            args = arguments.parse(self.words)
-            encode = arguments.encode_options(args)
-            steering = arguments.steering_options(args)
+            coder = find_coder(self.codec).parse(self.words)
         except InputError as error:
             raise InputError(f"configuration {self.name!r}: {error}") from error
-        taken = sorted({"crf", "bitrate", "qp"} & set(encode.options))
-        if taken:
-            raise InputError(
-                f"configuration {self.name!r} sets {taken[0]}, which --rates is for: leave it out"
-            )
-        object.__setattr__(self, "encode", encode)
-        object.__setattr__(self, "steering", steering)
+        object.__setattr__(self, "coder", coder)
 
     @cached_property
     def words(self) -> list[str]:
@@ -77,21 +71,32 @@ class Configuration:
         except ValueError as error:
             raise InputError(f"configuration {self.name!r}: {error}") from error
 
+    @property
+    def command(self) -> str:
+        """Encoder and options for tables; that `idse transcode` has x264 is not told."""
+        words = [*([self.codec] if self.codec != DEFAULT_CODEC else []), self.arguments]
+        return " ".join(word for word in words if word)
+
     @classmethod
     def parse(cls, text: str) -> Configuration:
-        """Read ``"NAME: OPTIONS"``."""
+        """Read ``"NAME: OPTIONS"``, which are x264's, or ``"NAME: CODEC OPTIONS"``."""
         name, separator, options = text.partition(":")
         if not separator or not name.strip() or name.lstrip().startswith("-"):
             raise InputError(
-                f"configuration {text!r} is not of the form 'NAME: OPTIONS of idse transcode'"
+                f"configuration {text!r} is not of the form 'NAME: OPTIONS of idse transcode' or "
+                "'NAME: CODEC OPTIONS'"
             )
-        return cls(name=name.strip(), arguments=options.strip())
+        codec, _, rest = options.strip().partition(" ")
+        if not codec or codec.startswith("-"):
+            return cls(name=name.strip(), arguments=options.strip())
+        return cls(name=name.strip(), codec=codec, arguments=rest.strip())
 
 
 # What a table of a suite may hold, and as what.
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "arguments": str,
+    "codec": str,
     "filter": str,
     "rates": list,
     "alone": bool,
@@ -121,7 +126,7 @@ def from_table(table: Mapping[str, Any]) -> Configuration:
 
 
 def checked_rates(values: Sequence[Any]) -> tuple[float, ...]:
-    """Return CRFs in order.
+    """Return rates in order.
 
     Raises
     ------
@@ -150,36 +155,56 @@ class Stage:
     ----------
     x264
         Values to try by name of an x264 option; all combinations are.
+    options
+        Values to try by name of an option of the encoder, without its dashes; ``True`` and
+        ``False`` give a flag and leave it out.
     filter
         Filters to try, ``""`` for none.
     """
 
     x264: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     filter: Sequence[str] = ()
 
     def variations(self, base: Configuration) -> Iterator[Configuration]:
         """Yield ``base`` with every combination added."""
-        names = list(self.x264)
         filters = list(self.filter) or [base.filter]
-        for *values, chain in itertools.product(*self.x264.values(), filters):
-            added = [f"{name}={value}" for name, value in zip(names, values, strict=True)]
-            label = " ".join([*added, *([chain or "no filter"] if self.filter else [])])
-            yield Configuration(
-                name=label, arguments=_with_params(base.arguments, added), filter=chain
+        for given, params, chain in itertools.product(
+            _combinations(self.options), _combinations(self.x264), filters
+        ):
+            added = [f"{name}={value}" for name, value in params.items()]
+            label = [*(f"{name}={value}" for name, value in given.items()), *added]
+            words = [*_with_params(shlex.split(base.arguments), added), *_words(given)]
+            yield replace(
+                base,
+                name=" ".join([*label, *([chain or "no filter"] if self.filter else [])]),
+                arguments=shlex.join(words),
+                filter=chain,
             )
 
 
-def _with_params(options: str, added: Sequence[str]) -> str:
+def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def _words(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield options as on a command line."""
+    for name, value in options.items():
+        if value is not False:
+            yield f"--{name}"
+        if not isinstance(value, bool):
+            yield str(value)
+
+
+def _with_params(words: list[str], added: Sequence[str]) -> list[str]:
     """Add x264 options to those that are there."""
-    words = shlex.split(options)
     if not added:
-        return options
+        return words
     if "--x264-params" in words:
         at = words.index("--x264-params") + 1
-        words[at] = ":".join([words[at], *added])
-    else:
-        words += ["--x264-params", ":".join(added)]
-    return shlex.join(words)
+        return [*words[:at], ":".join([words[at], *added]), *words[at + 1 :]]
+    return [*words, "--x264-params", ":".join(added)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,16 +215,22 @@ class Best:
     ----------
     name
         For tables.
-    arguments
-        Options that all candidates share.
+    codec, arguments
+        Encoder, and options that all candidates share.
     rates
-        CRFs to choose at; empty for the evaluation's own.
+        Rates to choose at; empty for the evaluation's own.
     clips, images
         Stages for each kind of source: the best of a stage is what the next one varies.
     """
 
     name: str
-    arguments: str = "--no-steer"
+    codec: str = DEFAULT_CODEC
+    arguments: str = ""
     rates: tuple[float, ...] = ()
     images: tuple[Stage, ...] = ()
     clips: tuple[Stage, ...] = ()
+
+    @property
+    def base(self) -> Configuration:
+        """What the first stage varies."""
+        return Configuration(name=self.name, codec=self.codec, arguments=self.arguments)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from idse.evaluation.sources import Source
 
 DOWNSCALE = "downscale"
-DEFAULT_RATES = (23.0, 27.0, 31.0, 35.0, 39.0, 43.0, 47.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,32 +36,30 @@ class Plan:
     configurations
         At least two with ``best``, under different names.
     best
-        One more, which is chosen for every source on what is not reported of it; where all of it
-        is reported, on that.
+        More of them, which are chosen for every source on what is not reported of it; where all of
+        it is reported, on that.
     anchor
         The name of the one that the others are compared with.
     rates
-        CRFs, at least six.
+        At least six for all encoders; empty for the ones that each has by default.
     resamples
         Of the bootstrap.
 
     Raises
     ------
     InputError
-        Names repeat, or there is no such anchor.
+        Names repeat, there is no such anchor, or a source cannot be encoded by one of them.
     """
 
     sources: tuple[Source, ...]
     configurations: tuple[Configuration, ...]
     anchor: str
-    best: Best | None = None
-    rates: tuple[float, ...] = DEFAULT_RATES
+    best: tuple[Best, ...] = ()
+    rates: tuple[float, ...] = ()
     resamples: int = 1000
 
     def __post_init__(self) -> None:
-        names = [item.name for item in self.configurations]
-        if self.best is not None:
-            names.append(self.best.name)
+        names = [item.name for item in self.candidates]
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
             raise InputError(f"configuration {double[0]!r} is there twice: name them differently")
@@ -77,14 +74,24 @@ class Plan:
         titles = [source.name for source in self.sources]
         if len(set(titles)) < len(titles):
             raise InputError(f"sources {', '.join(titles)} share a name: evaluate them apart")
+        for item in self.candidates:
+            for source in self.sources:
+                try:
+                    item.coder.check(source)
+                except InputError as error:
+                    raise InputError(f"configuration {item.name!r}: {error}") from error
 
-    def chosen(self, choice: Choice | None) -> tuple[Configuration, ...]:
-        """Return all configurations; the best one comes first if it is the anchor, else last."""
-        if choice is None:
-            return self.configurations
-        if choice.configuration.name == self.anchor:
-            return (choice.configuration, *self.configurations)
-        return (*self.configurations, choice.configuration)
+    @property
+    def candidates(self) -> tuple[Configuration, ...]:
+        """All configurations, those to be chosen as they are before that."""
+        return (*self.configurations, *(best.base for best in self.best))
+
+    def chosen(self, choices: Sequence[Choice]) -> tuple[Configuration, ...]:
+        """Return all configurations: the anchor first if it was chosen, other choices last."""
+        chosen = [choice.configuration for choice in choices]
+        first = [item for item in chosen if item.name == self.anchor]
+        last = [item for item in chosen if item.name != self.anchor]
+        return (*first, *self.configurations, *last)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,12 +105,12 @@ class Evaluation:
     results
         One a sample.
     choices
-        What was chosen as the best, by sample.
+        What was chosen as the best of each kind, by sample.
     """
 
     plan: Plan
     results: list[Result]
-    choices: dict[str, Choice]
+    choices: dict[str, list[Choice]]
 
 
 def evaluate(plan: Plan, panel: Panel, runner: Runner) -> Evaluation:
@@ -115,15 +122,16 @@ def evaluate(plan: Plan, panel: Panel, runner: Runner) -> Evaluation:
         Something cannot be encoded, decoded or judged. What was measured is kept for the next run.
     """
     plan = with_downscaling(plan, panel)
-    choices = {}
-    if plan.best is not None:
-        for source in plan.sources:
-            found = choose(plan.best, source.complement(), plan.rates, panel, runner)
-            choices[source.name] = found
+    choices = {
+        source.name: [
+            choose(best, source.complement(), plan.rates, panel, runner) for best in plan.best
+        ]
+        for source in plan.sources
+    }
     works = [
         Work(
             source=source,
-            configurations=plan.chosen(choices.get(source.name)),
+            configurations=plan.chosen(choices[source.name]),
             rates=plan.rates,
         )
         for source in plan.sources

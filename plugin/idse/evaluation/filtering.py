@@ -81,19 +81,31 @@ def filter_pictures(pictures: Iterable[Picture], chain: str) -> Iterator[Picture
     InputError
         FFmpeg does not take the filter, or it gives out no picture.
     """
-    for item in pictures:
-        form = item.format
+    pictures = list(pictures)
+    filtered = filter_frames(map(frame_of, pictures), chain)
+    for item, frame in zip(pictures, filtered, strict=True):
+        yield _read_as(frame, item.format, item.index)
+
+
+def filter_frames(frames: Iterable[av.VideoFrame], chain: str) -> Iterator[av.VideoFrame]:
+    """Run an FFmpeg filter over every frame by itself; they keep their formats.
+
+    Raises
+    ------
+    InputError
+        FFmpeg does not take the filter, or it gives out no picture.
+    """
+    for frame in frames:
         try:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=form.width,
-                height=form.height,
-                format=av.VideoFormat(form.pix_fmt, form.width, form.height),
+                width=frame.width,
+                height=frame.height,
+                format=av.VideoFormat(frame.format.name, frame.width, frame.height),
                 time_base=Fraction(1, 25),
             )
             sink = graph.add("buffersink")
             graph.link_nodes(source, *_nodes(graph, chain), sink).configure()
-            frame = frame_of(item)
             frame.pts = 0
             graph.push(frame)
             graph.push(None)
@@ -101,7 +113,7 @@ def filter_pictures(pictures: Iterable[Picture], chain: str) -> Iterator[Picture
         except (av.FFmpegError, ValueError, TypeError) as error:
             raise InputError(f"filter {chain!r} cannot be run: {error}") from error
         assert isinstance(filtered, av.VideoFrame)
-        yield _read_as(filtered.reformat(format=form.pix_fmt), form, item.index)
+        yield filtered.reformat(format=frame.format.name)
 
 
 def _nodes(graph: av.filter.Graph, chain: str) -> list[av.filter.context.FilterContext]:

@@ -22,7 +22,7 @@ reach (each with the anchor, for those marked *), undefined where they share und
 bootstrap interval over images or blocks, {resamples} resamples; bold is a gain whose interval
 leaves 0 out and whose half-width is under half of it. Judges: {judges}. Pseudo-labels are what a
 judge finds in the source with a score of at least 0.25. PSNR-Y and MS-SSIM are for the eye.
-Decoded by ffmpeg.
+Decoded by {decoders}.
 """
 
 
@@ -53,15 +53,17 @@ def markdown(
         parts.append(f"{text}\n")
     resamples = plan.resamples
     named = ", ".join(judges)
-    parts.append(_PROTOCOL.format(anchor=plan.anchor, judges=named, resamples=resamples))
+    decoders = " and ".join(dict.fromkeys(item.coder.decoder for item in plan.candidates))
+    told = {"anchor": plan.anchor, "judges": named, "resamples": resamples, "decoders": decoders}
+    parts.append(_PROTOCOL.format(**told))
     rows = [[_marked(item), _described(item)] for item in plan.configurations]
-    if plan.best is not None:
-        rows.append([plan.best.name, "chosen for every sample, see there"])
-    parts.append(markdown_table(["configuration", "options of idse transcode"], rows))
+    rows += [[best.name, "chosen for every sample, see there"] for best in plan.best]
+    languages = {item.coder.language for item in plan.candidates}
+    header = f"options of {min(languages)}" if len(languages) == 1 else "encoder and options"
+    parts.append(markdown_table(["configuration", header], rows))
     for result in found.results:
         parts += _section(result, plan.configurations, plan.anchor)
-        if result.sample.name in found.choices:
-            parts.append(found.choices[result.sample.name].markdown() + "\n")
+        parts += [f"{choice.markdown()}\n" for choice in found.choices.get(result.sample.name, ())]
     return "\n".join(parts)
 
 
@@ -70,11 +72,11 @@ def _marked(item: Configuration) -> str:
 
 
 def _described(item: Configuration) -> str:
-    text = f"`{item.arguments}`" if item.arguments else "defaults"
+    text = f"`{item.command}`" if item.command else "defaults"
     if item.filter:
         text += f", source filtered by `{item.filter}`"
     if item.rates:
-        text += f", CRF {item.rates[0]:g} to {item.rates[-1]:g}"
+        text += f", {item.coder.rate_name} {item.rates[0]:g} to {item.rates[-1]:g}"
     return text
 
 
@@ -107,19 +109,25 @@ def _span(result: Result, number: int) -> str:
 def as_json(found: Evaluation, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report for programs, without NaN: null stands for what is undefined."""
     plan = found.plan
+    coders = dict.fromkeys(type(item.coder) for item in plan.candidates)
     report = {
         **facts,
+        "encoders": [coder.version() for coder in coders],
         "rates": list(plan.rates),
         "configurations": [
             {
                 "name": item.name,
+                "codec": item.codec,
                 "arguments": item.arguments,
                 "filter": item.filter,
                 "alone": item.alone,
             }
             for item in plan.configurations
         ],
-        "chosen": {name: choice.json() for name, choice in found.choices.items()},
+        "chosen": {
+            name: {choice.configuration.name: choice.json() for choice in choices}
+            for name, choices in found.choices.items()
+        },
         "samples": [result.json() for result in found.results],
     }
     cleaned: dict[str, Any] = without_nan(report)

@@ -113,7 +113,7 @@ class Result:
     curves
         ``{configuration: {"bytes" or metric: [one value a rate]}}``.
     rates
-        CRFs of every configuration.
+        Of every configuration, such as CRFs.
     segments
         BD-rate of output distance of every 10 s of a clip, by configuration; the first is that of
         seconds 0 to 10 of the part. NaN where undefined.

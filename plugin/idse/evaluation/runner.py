@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 from idse.errors import CodecError, InputError
 from idse.evaluation import coding
 from idse.evaluation.comparison import RatePoint
-from idse.evaluation.decoding import decode_clip, decode_stills
+from idse.evaluation.decoding import decode_clip
 from idse.evaluation.fingerprint import file_digest
 from idse.evaluation.sources import Clip, Images
-from idse.pipeline import stills
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from idse.evaluation.configuration import Configuration
     from idse.evaluation.panel import Panel
     from idse.evaluation.sources import Source
-    from idse.pipeline.loading import SteeringOptions
 
 # What judging a picture costs beside encoding one, roughly: for the progress that is shown.
 _JUDGED = 4
@@ -39,7 +37,7 @@ class Point(RatePoint):
     Attributes
     ----------
     rate
-        The CRF.
+        As the encoder takes it, such as a CRF.
     usage
         What the encode took; None for images.
     report
@@ -53,7 +51,7 @@ class Point(RatePoint):
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A source, and what is to be done with it."""
+    """A source, and what is to be done with it; no rates are the encoders' own."""
 
     source: Source
     configurations: tuple[Configuration, ...]
@@ -61,7 +59,7 @@ class Work:
 
     def rates_of(self, configuration: Configuration) -> tuple[float, ...]:
         """Return the rates of a configuration."""
-        return configuration.rates or self.rates
+        return configuration.rates or self.rates or configuration.coder.rates
 
 
 Points = dict[str, list[Point]]
@@ -88,9 +86,10 @@ def measure_point(panel: Panel, source: Source, configuration: Configuration, ra
     if isinstance(source, Images):
         filtered = replace(source, filter=configuration.filter)
         encoded = coding.encode_images(panel.cache, filtered, configuration, rate)
-        forms = [item.format for item in filtered.pictures()]
         measurement = panel.measure(
-            source, file_digest(encoded.path), lambda: decode_stills(encoded.streams(), forms)
+            source,
+            file_digest(encoded.path),
+            lambda: configuration.coder.decode(encoded.streams(), filtered),
         )
     else:
         encoded = coding.encode_clip(panel.cache, source, configuration, rate)
@@ -160,7 +159,8 @@ class Runner:
             for configuration in work.configurations:
                 for rate in work.rates_of(configuration):
                     task = self._pool.submit(measure_point, panel, work.source, configuration, rate)
-                    what = f"{work.source.name}, {configuration.name}, CRF {rate:g}"
+                    named = f"{configuration.name}, {configuration.coder.rate_name} {rate:g}"
+                    what = f"{work.source.name}, {named}"
                     running[task] = _cost(work, configuration), what
                     row.append((configuration.name, task))
             results.append(row)
@@ -182,12 +182,12 @@ class Runner:
                     key = f"filter {item.filter} {source.path}"
                     if key not in tasks and item.filter:
                         tasks[key] = submit(coding.prepare_clip, panel.cache, source, item.filter)
-                elif item.steering is not None:
+                else:
                     filtered = replace(source, filter=item.filter)
-                    key = _weights_key(item.steering, filtered)
-                    if key not in tasks:
-                        tasks[key] = submit(
-                            coding.prepare_images, panel.cache, filtered, item.steering
+                    path = coding.analysis_path(panel.cache, filtered, item.coder)
+                    if path is not None and str(path) not in tasks:
+                        tasks[str(path)] = submit(
+                            coding.prepare_images, panel.cache, filtered, item.coder
                         )
         return list(tasks.values())
 
@@ -208,10 +208,6 @@ class Runner:
                 done += cost
                 if self._progress is not None:
                     self._progress(Progress(done=done, total=total, what=what))
-
-
-def _weights_key(steering: SteeringOptions, source: Images) -> str:
-    return f"weights {list(steering.models)} {stills.analysis_key(steering)} {source}"
 
 
 def _cost(work: Work, configuration: Configuration | None = None) -> int:

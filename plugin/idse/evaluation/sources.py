@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 import av
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from idse.errors import InputError
 from idse.evaluation.filtering import filter_pictures
 from idse.evaluation.fingerprint import digest, file_digest
+from idse.evaluation.pixels import RGB24, filter_pixels, jfif_picture, read_pixels
 from idse.picture import PIX_FMTS
 from idse.pipeline.frames import picture, picture_format
 from idse.vision.heads import Detections
@@ -24,6 +24,7 @@ from idse.vision.heads import Detections
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from idse.evaluation.pixels import RGB
     from idse.picture import Picture, PictureFormat
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
@@ -36,7 +37,9 @@ SELECTIONS = ("all", "tune", "report", "even", "odd", "first", "second")
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Still images, as Y'CbCr pictures of BT.601 and limited range: what an encoder is given.
+    """Still images: what an encoder is given, and what its output is compared with.
+
+    As Y'CbCr pictures of BT.601 and limited range, or as the R'G'B' that the files decode to.
 
     Attributes
     ----------
@@ -45,7 +48,7 @@ class Images:
     paths
         In order; each is one intra frame, and a unit of the bootstrap.
     pix_fmt
-        What they are encoded in: one of ``idse.picture.PIX_FMTS``.
+        What they are encoded from: one of ``idse.picture.PIX_FMTS``, or ``"rgb24"``.
     filter
         An FFmpeg filter that is run over every one before it is encoded, or nothing.
     others
@@ -60,8 +63,9 @@ class Images:
     still: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.pix_fmt not in PIX_FMTS:
-            raise InputError(f"pixel format {self.pix_fmt!r} is not one of {', '.join(PIX_FMTS)}")
+        if self.pix_fmt not in (*PIX_FMTS, RGB24):
+            known = ", ".join((*PIX_FMTS, RGB24))
+            raise InputError(f"pixel format {self.pix_fmt!r} is not one of {known}")
 
     @property
     def key(self) -> str:
@@ -71,11 +75,18 @@ class Images:
     @property
     def sample(self) -> str:
         """What is judged, for tables."""
-        return f"{len(self.paths)} images, {self.pix_fmt}, intra"
+        kind = "still" if self.pix_fmt == RGB24 else "intra"
+        return f"{len(self.paths)} images, {self.pix_fmt}, {kind}"
 
     def pictures(self) -> tuple[Picture, ...]:
-        """Return all pictures."""
+        """Return all pictures; of R'G'B' images what judges see of them: JFIF's Y'CbCr, 4:4:4."""
+        if self.pix_fmt == RGB24:
+            return tuple(jfif_picture(rgb, index) for index, rgb in enumerate(self.pixels()))
         return _pictures(self.paths, self.pix_fmt, self.filter)
+
+    def pixels(self) -> tuple[RGB, ...]:
+        """Return all images as R'G'B', filtered."""
+        return _pixels(self.paths, self.filter)
 
     def units(self) -> npt.NDArray[np.int64]:
         """Return the unit of the bootstrap that every picture is in."""
@@ -133,15 +144,16 @@ class Images:
 def _pictures(paths: tuple[Path, ...], pix_fmt: str, chain: str) -> tuple[Picture, ...]:
     pictures = []
     for index, path in enumerate(paths):
-        try:
-            with Image.open(path) as image:
-                rgb = np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise InputError(f"image {path} cannot be read: {error}") from error
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        frame = av.VideoFrame.from_ndarray(read_pixels(path), format=RGB24)
         frame = frame.reformat(format=pix_fmt, dst_colorspace=_BT601, dst_color_range=_LIMITED)
         pictures.append(replace(picture(frame, index), index=index))
     return tuple(filter_pictures(pictures, chain)) if chain else tuple(pictures)
+
+
+@lru_cache(maxsize=4)
+def _pixels(paths: tuple[Path, ...], chain: str) -> tuple[RGB, ...]:
+    images = map(read_pixels, paths)
+    return tuple(filter_pixels(images, chain) if chain else images)
 
 
 def _label_folder(image: Path) -> Path | None:

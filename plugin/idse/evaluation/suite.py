@@ -10,6 +10,7 @@ from typing import Any
 
 from idse.errors import InputError
 from idse.evaluation.configuration import (
+    DEFAULT_CODEC,
     Best,
     Configuration,
     Stage,
@@ -17,7 +18,7 @@ from idse.evaluation.configuration import (
     from_table,
 )
 
-_KEYS: dict[str, type] = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "title": str,
     "text": str,
     "anchor": str,
@@ -27,7 +28,7 @@ _KEYS: dict[str, type] = {
     "select": str,
     "pix_fmt": str,
     "configuration": list,
-    "best": dict,
+    "best": (dict, list),
 }
 
 
@@ -42,7 +43,7 @@ class Suite:
     configurations
         What is compared.
     best
-        One more, which is chosen first.
+        More of them, which are chosen first.
     anchor
         Name of what the others are compared with.
     rates, judges, sources, select, pix_fmt
@@ -52,7 +53,7 @@ class Suite:
     title: str = ""
     text: str = ""
     configurations: tuple[Configuration, ...] = ()
-    best: Best | None = None
+    best: tuple[Best, ...] = ()
     anchor: str | None = None
     rates: tuple[float, ...] = ()
     judges: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class Suite:
             title=self.title or other.title,
             text=self.text or other.text,
             configurations=tuple(dict.fromkeys((*self.configurations, *other.configurations))),
-            best=self.best or other.best,
+            best=(*self.best, *(best for best in other.best if best not in self.best)),
             anchor=self.anchor or other.anchor,
             rates=self.rates or other.rates,
             judges=self.judges or other.judges,
@@ -122,12 +123,13 @@ def _suite(table: dict[str, Any], base: Path | None) -> Suite:
         if key not in _KEYS:
             raise InputError(f"unknown key {key!r}: known are {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]):
-            raise InputError(f"{key} = {value!r} must be a {_KEYS[key].__name__}")
+            raise InputError(f"{key} = {value!r} is no {key}")
     configurations = []
     for item in table.get("configuration", ()):
         if not isinstance(item, dict):
             raise InputError(f"configuration {item!r} is no table")
         configurations.append(from_table(item))
+    best = table.get("best", ())
     sources = [
         str(path if base is None else base / path) for path in map(Path, table.get("sources", ()))
     ]
@@ -135,7 +137,7 @@ def _suite(table: dict[str, Any], base: Path | None) -> Suite:
         title=table.get("title", ""),
         text=" ".join(table.get("text", "").split()),
         configurations=tuple(configurations),
-        best=_best(table["best"]) if "best" in table else None,
+        best=tuple(map(_best, [best] if isinstance(best, dict) else best)),
         anchor=table.get("anchor"),
         rates=checked_rates(table["rates"]) if "rates" in table else (),
         judges=tuple(map(str, table.get("judges", ()))),
@@ -145,8 +147,10 @@ def _suite(table: dict[str, Any], base: Path | None) -> Suite:
     )
 
 
-def _best(table: dict[str, Any]) -> Best:
-    unknown = set(table) - {"name", "arguments", "rates", "images", "clips"}
+def _best(table: Any) -> Best:  # noqa: ANN401 - whatever the file holds
+    if not isinstance(table, dict):
+        raise InputError(f"best {table!r} is no table")
+    unknown = set(table) - {"name", "codec", "arguments", "rates", "images", "clips"}
     if unknown:
         raise InputError(f"best has the unknown key {min(unknown)!r}")
     try:
@@ -155,10 +159,12 @@ def _best(table: dict[str, Any]) -> Best:
             for kind in ("images", "clips")
         }
     except TypeError as error:
-        raise InputError(f"a stage of best takes x264 and filter: {error}") from error
+        raise InputError(f"a stage of best takes x264, options and filter: {error}") from error
+    codec = str(table.get("codec", DEFAULT_CODEC))
     return Best(
         name=str(table.get("name", "best")),
-        arguments=str(table.get("arguments", "--no-steer")),
+        codec=codec,
+        arguments=str(table.get("arguments", "--no-steer" if codec == DEFAULT_CODEC else "")),
         rates=checked_rates(table["rates"]) if "rates" in table else (),
         **stages,
     )

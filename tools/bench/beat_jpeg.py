@@ -1,0 +1,100 @@
+"""JPEG for machines against other JPEG encoders, on images that nothing was chosen on.
+
+    python tools/bench/beat_jpeg.py [--only coco imagenet] [--peers]
+
+Peers get the tuning that we get: their options are chosen on even images, everything is reported on
+odd ones. Measurements are kept by content (IDSE_BENCH_CACHE chooses where), so that a run goes on
+where one was interrupted; ``--peers`` measures what does not change while we do. An hour on two
+cores.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench_common import CACHE, command_line, data, machine, need, parser, told
+
+from idse.evaluation.best import choose
+from idse.evaluation.evaluate import Evaluation, Plan, evaluate
+from idse.evaluation.panel import Panel
+from idse.evaluation.plots import plot_curves
+from idse.evaluation.report import as_json, markdown
+from idse.evaluation.runner import Runner
+from idse.evaluation.sources import Images, find_sources
+from idse.evaluation.suite import Suite, load_suite
+from idse.evaluation.table import write_results
+
+# Folder and judges of each set; the first judge also made the weights.
+SETS = {
+    "coco": ("coco_val128/images", ("yolov4-tiny", "mobilenet_v2")),
+    "imagenet": ("imagenet", ("efficientnet-lite0", "mobilenet_v2")),
+}
+# Even images of either set that options are chosen on.
+CHOSEN_ON = 32
+OURS = "jpeg"
+
+
+def images(folder: str) -> tuple[Images, Images]:
+    """Return a set's odd images, and the even ones that options are chosen on."""
+    (odd,) = find_sources([str(data(folder))], selection="odd", pix_fmt="rgb24")
+    assert isinstance(odd, Images)
+    even = odd.complement()
+    step = max(1, len(even.paths) // CHOSEN_ON)
+    return odd, replace(even, paths=even.paths[::step][:CHOSEN_ON], others=())
+
+
+def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runner) -> Evaluation:
+    """Choose the peers' options on even images and compare everything on odd ones."""
+    choices = []
+    for best in suite.best:
+        choices.append(choose(best, even, (), panel, runner))
+        print(choices[-1].markdown(), file=sys.stderr, flush=True)
+    assert suite.anchor is not None
+    plan = Plan(
+        sources=(odd,),
+        configurations=(*suite.configurations, *(choice.configuration for choice in choices)),
+        anchor=suite.anchor,
+    )
+    return replace(evaluate(plan, panel, runner), choices={odd.name: choices})
+
+
+def main() -> None:
+    """Measure, print and write ``results/beat_jpeg.{json,md}`` with a plot for each set."""
+    options = parser(__doc__)
+    options.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
+    options.add_argument("--peers", action="store_true", help="leave ours out, write nothing")
+    options.add_argument("--jobs", type=int, default=2)
+    args = options.parse_args()
+    need("ffmpeg")
+    facts = machine()
+    text, reports = "", list[dict[str, Any]]()
+    with Runner(args.jobs, progress=told) as runner:
+        for name in args.only:
+            folder, judges = SETS[name]
+            suite = load_suite(str(Path(__file__).parent / f"beat_jpeg-{name}.toml"))
+            if args.peers:
+                peers = tuple(item for item in suite.configurations if item.codec != OURS)
+                suite = replace(suite, configurations=peers)
+            panel = Panel(models=judges, cache=CACHE)
+            found = compare(suite, *images(folder), panel, runner)
+            part = markdown(found, title=suite.title, command=command_line(), judges=judges)
+            print(part, flush=True)
+            if args.peers:
+                continue
+            text += part
+            reports.append(as_json(found, {"judges": list(judges)}))
+            args.results.mkdir(parents=True, exist_ok=True)
+            for result in found.results:
+                path = args.results / f"beat_jpeg-{result.sample.name}.png"
+                title = f"{result.sample.name}: {result.sample.description}"
+                plot_curves(path, result.curves, title=title)
+    if not args.peers:
+        results = {"command": command_line(), "machine": facts, "reports": reports}
+        write_results(args.results / "beat_jpeg", data=results, markdown=text)
+
+
+if __name__ == "__main__":
+    main()
