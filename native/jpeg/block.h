@@ -16,8 +16,36 @@ enum { BLOCK = 8, BLOCK_SIZE = 64 };
 #define WIDE
 #endif
 
-/* Natural position of each zigzag position (T.81 figure A.6). */
-extern const uint8_t idse_natural[BLOCK_SIZE];
+/* Natural position of each zigzag position (T.81 figure A.6), and the other way round. */
+extern const uint8_t idse_natural[BLOCK_SIZE], idse_zigzag[BLOCK_SIZE];
+
+/* Flags of 64 positions as a mask. */
+static inline uint64_t gather_flags(const uint8_t flags[BLOCK_SIZE])
+{
+    uint64_t mask = 0;
+    for (int i = 0; i < BLOCK; i++) {
+        uint64_t bytes;
+        memcpy(&bytes, flags + BLOCK * i, sizeof(bytes));
+        /* The multiplication gathers the lowest bits of eight bytes in the highest. */
+        mask |= (bytes * 0x0102040810204080u >> 56) << BLOCK * i;
+    }
+    return mask;
+}
+
+/* A mask of natural positions as one of zigzag positions. */
+static inline uint64_t zigzag_mask(uint64_t natural)
+{
+    uint64_t mask = 0;
+    for (; natural; natural &= natural - 1)
+        mask |= UINT64_C(1) << idse_zigzag[__builtin_ctzll(natural)];
+    return mask;
+}
+
+/* Zigzag positions first..last. */
+static inline uint64_t band_mask(int first, int last)
+{
+    return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
+}
 
 static inline int64_t grid_blocks(const idse_grid *grid, int component)
 {

@@ -9,54 +9,105 @@ enum {
     CHOICES = 4, /* the nearest level, its neighbours, and one that follows the block before */
     LOWEST_DC = -1024,
     HIGHEST_DC = 1023, /* so that no difference takes more than 11 bits */
+    DC_SIZES = 12,
 };
 
 /* A following level may cost as much distortion as this many bits. */
 static const float reach_bits = 4;
 
 typedef struct {
-    int16_t level[CHOICES];
+    float ratio, scale;
+    int16_t level; /* chosen */
+    int16_t choices[CHOICES];
     uint8_t previous[CHOICES];
     uint8_t count;
 } link;
 
-static int clamp_dc(float level)
+struct dc_chain {
+    walk order;
+    int64_t blocks;
+    link links[]; /* one more: the first predicts from 0 */
+};
+
+static inline float clamp(float value, float low, float high)
 {
-    return (int)fminf(fmaxf(level, LOWEST_DC), HIGHEST_DC);
+    value = value < low ? low : value;
+    return value > high ? high : value;
+}
+
+/* Rounds half up; for |value| below 2^20. */
+static inline int nearest_level(float value)
+{
+    return (int)(clamp(value, LOWEST_DC, HIGHEST_DC) + 4096.5F) - 4096;
+}
+
+dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
+                       const float *coefficients, const float *weights, const quantiser *q)
+{
+    const int64_t blocks = grid_blocks(grid, component);
+    dc_chain *chain = malloc(sizeof(*chain) + sizeof(link) * ((size_t)blocks + 1));
+    if (!chain)
+        return NULL;
+    chain->order = walk_start(grid, component, interleaved);
+    chain->blocks = blocks;
+    chain->links[0] = (link){.count = 1};
+    walk w = chain->order;
+    for (link *l = chain->links + 1; l <= chain->links + blocks; l++) {
+        const int64_t at = walk_next(&w) * BLOCK_SIZE;
+        l->ratio = coefficients[at] * q->inverse[0];
+        l->scale = weights[at] * q->step[0] * q->step[0];
+        l->level = (int16_t)nearest_level(l->ratio);
+    }
+    return chain;
+}
+
+void idse_dc_free(dc_chain *chain)
+{
+    free(chain);
+}
+
+void idse_dc_count(const dc_chain *chain, histogram *counts)
+{
+    for (int64_t i = 1; i <= chain->blocks; i++) {
+        const int difference = chain->links[i].level - chain->links[i - 1].level;
+        counts->count[magnitude_bits((unsigned)abs(difference))]++;
+    }
 }
 
 /* Candidates of a block: `followed` is the level of the best path so far. */
-static void list_choices(float ratio, float scale, float lambda, int followed, link *l)
+static inline void list_choices(link *l, float lambda, int followed)
 {
-    const int nearest = clamp_dc(roundf(ratio));
+    const int nearest = nearest_level(l->ratio);
     l->count = 0;
     for (int level = nearest - 1; level <= nearest + 1; level++)
         if (level >= LOWEST_DC && level <= HIGHEST_DC)
-            l->level[l->count++] = (int16_t)level;
-    const float reach = scale > 0 ? sqrtf(reach_bits * lambda / scale) : INFINITY;
-    const int close = clamp_dc(rintf(fminf(fmaxf((float)followed, ratio - reach), ratio + reach)));
+            l->choices[l->count++] = (int16_t)level;
+    if (followed >= nearest - 1 && followed <= nearest + 1)
+        return;
+    const float reach = l->scale > 0 ? sqrtf(reach_bits * lambda / l->scale) : INFINITY;
+    const int close = nearest_level(clamp((float)followed, l->ratio - reach, l->ratio + reach));
     if (close < nearest - 1 || close > nearest + 1)
-        l->level[l->count++] = (int16_t)close;
+        l->choices[l->count++] = (int16_t)close;
 }
 
 /* Extends the paths that end in `before` (with `cost`, which is replaced) to the choices of `l`. */
-static int extend(const link *before, link *l, float ratio, float scale, const float *bits,
-                  float cost[CHOICES])
+static inline int extend(const link *before, link *l, const float *bits, float cost[CHOICES])
 {
     float next[CHOICES];
     int best = 0;
     for (int i = 0; i < l->count; i++) {
-        const float error = ratio - l->level[i];
+        const float error = l->ratio - l->choices[i];
         next[i] = INFINITY;
+        l->previous[i] = 0;
         for (int j = 0; j < before->count; j++) {
-            const int difference = abs(l->level[i] - before->level[j]);
+            const int difference = abs(l->choices[i] - before->choices[j]);
             const float c = cost[j] + bits[magnitude_bits((unsigned)difference)];
             if (c < next[i]) {
                 next[i] = c;
                 l->previous[i] = (uint8_t)j;
             }
         }
-        next[i] += scale * error * error;
+        next[i] += l->scale * error * error;
         if (next[i] < next[best])
             best = i;
     }
@@ -66,36 +117,26 @@ static int extend(const link *before, link *l, float ratio, float scale, const f
     return best;
 }
 
-int idse_choose_dc(const idse_grid *grid, int component, int interleaved, const float *coefficients,
-                   const float *weights, const quantiser *q, const float sizes[12], float lambda,
-                   int16_t *levels)
+void idse_dc_choose(dc_chain *chain, const float sizes[DC_SIZES], float lambda)
 {
-    const int64_t blocks = grid_blocks(grid, component);
-    link *links = calloc((size_t)blocks + 1, sizeof(*links));
-    if (!links)
-        return IDSE_NO_MEMORY;
-    float bits[12], cost[CHOICES] = {0};
-    for (int size = 0; size < 12; size++)
+    float bits[DC_SIZES], cost[CHOICES] = {0};
+    for (int size = 0; size < DC_SIZES; size++)
         bits[size] = lambda * (sizes[size] + (float)size);
-    links[0].count = 1;
+    link *links = chain->links;
     int best = 0;
-    walk w = walk_start(grid, component, interleaved);
-    for (int64_t i = 0; i < blocks; i++) {
-        const int64_t at = walk_next(&w) * BLOCK_SIZE;
-        const float ratio = coefficients[at] * q->inverse[0];
-        const float scale = weights[at] * q->step[0] * q->step[0];
-        list_choices(ratio, scale, lambda, links[i].level[best], &links[i + 1]);
-        best = extend(&links[i], &links[i + 1], ratio, scale, bits, cost);
+    for (int64_t i = 1; i <= chain->blocks; i++) {
+        list_choices(&links[i], lambda, links[i - 1].choices[best]);
+        best = extend(&links[i - 1], &links[i], bits, cost);
     }
-    /* Backwards: remember in `count` which choice was made, then write in coding order. */
-    for (int64_t i = blocks; i > 0; i--) {
-        const int chosen = best;
-        best = links[i].previous[chosen];
-        links[i].count = (uint8_t)chosen;
+    for (int64_t i = chain->blocks; i > 0; i--) {
+        links[i].level = links[i].choices[best];
+        best = links[i].previous[best];
     }
-    w = walk_start(grid, component, interleaved);
-    for (int64_t i = 1; i <= blocks; i++)
-        levels[walk_next(&w) * BLOCK_SIZE] = links[i].level[links[i].count];
-    free(links);
-    return IDSE_OK;
+}
+
+void idse_dc_store(const dc_chain *chain, int16_t *levels)
+{
+    walk w = chain->order;
+    for (int64_t i = 1; i <= chain->blocks; i++)
+        levels[walk_next(&w) * BLOCK_SIZE] = chain->links[i].level;
 }

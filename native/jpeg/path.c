@@ -24,25 +24,19 @@ void idse_step_costs(const float ac[SYMBOLS], float end_bits, float lambda, step
     }
 }
 
-/* Which positions have a coefficient that rounds to at least 1. */
-WIDE static uint64_t find_candidates(const float *restrict coefficients,
-                                     const float *restrict weights, const quantiser *restrict q,
-                                     float *restrict ratio, float *restrict scale)
+WIDE void idse_scale_block(const float *restrict coefficients, const float *restrict weights,
+                           const quantiser *restrict q, float threshold,
+                           scaled_block *restrict out)
 {
     uint8_t found[BLOCK_SIZE];
     for (int k = 0; k < BLOCK_SIZE; k++) {
-        ratio[k] = fabsf(coefficients[k]) * q->inverse[k];
-        scale[k] = weights[k] * q->step[k] * q->step[k];
-        found[k] = ratio[k] >= 0.5F;
+        const float ratio = fabsf(coefficients[k]) * q->inverse[k];
+        const float scale = weights[k] * q->step[k] * q->step[k];
+        out->ratio[k] = ratio;
+        out->scale[k] = scale;
+        found[k] = (ratio >= 0.5F) & (scale * (2 * ratio - 1) > threshold);
     }
-    uint64_t mask = 0;
-    for (int i = 0; i < BLOCK_SIZE / 8; i++) {
-        uint64_t bytes;
-        memcpy(&bytes, found + 8 * i, sizeof(bytes));
-        /* The multiplication gathers the lowest bits of eight bytes in the highest. */
-        mask |= (bytes * 0x0102040810204080u >> 56) << 8 * i;
-    }
-    return mask;
+    out->candidates = zigzag_mask(gather_flags(found) & ~UINT64_C(1));
 }
 
 typedef struct {
@@ -52,62 +46,61 @@ typedef struct {
     int8_t position, previous;
 } state;
 
-/* The cheapest predecessor for a level of a size at `position`; *cost is lowered where one beats it. */
-static inline int best_predecessor(const state *states, int count, int position, const float *step,
-                                   const float *least, float gain, float *cost)
+static inline float lower(float a, float b)
 {
-    int found = -1;
-    for (int j = count - 1; j >= 0; j--) {
-        const int run = position - states[j].position - 1;
-        if (states[j].bound + least[run] + gain >= *cost)
-            break;
-        const float c = states[j].cost + step[run] + gain;
-        if (c < *cost) {
-            *cost = c;
-            found = j;
-        }
-    }
-    return found;
+    return a < b ? a : b;
 }
 
-static inline void add_state(state *states, int count, int position, float ratio, float scale,
-                             const step_costs *costs)
+static inline void add_state(state *restrict states, int count, int position, float ratio,
+                             float scale, const step_costs *restrict costs)
 {
-    state *s = states + count;
     const int nearest = ratio < MAX_AC ? (int)(ratio + 0.5F) : MAX_AC;
+    float best = INFINITY;
     /* What a smaller level may lose before its shorter code cannot make up for it. */
     float limit = INFINITY;
-    *s = (state){.cost = INFINITY, .position = (int8_t)position};
+    int best_level = 0, previous = 0;
     for (int size = magnitude_bits((unsigned)nearest), level = nearest; size > 0; size--) {
         const float gain = scale * (float)level * ((float)level - 2 * ratio);
         if (gain < limit) {
-            const int previous = best_predecessor(states, count, position, costs->step[size],
-                                                  costs->least[size], gain, &s->cost);
-            if (previous >= 0) {
-                s->previous = (int8_t)previous;
-                s->level = (int16_t)level;
+            const float *step = costs->step[size], *least = costs->least[size];
+            for (int j = count - 1; j >= 0; j--) {
+                const int run = position - states[j].position - 1;
+                if (states[j].bound + least[run] + gain >= best)
+                    break;
+                const float cost = states[j].cost + step[run] + gain;
+                if (cost < best) {
+                    best = cost;
+                    previous = j;
+                    best_level = level;
+                }
             }
         }
         limit = costs->saving[size] + (level == nearest ? gain : limit);
         level = (1 << (size - 1)) - 1;
     }
-    s->bound = fminf(states[count - 1].bound, s->cost);
+    states[count] = (state){.cost = best,
+                            .bound = lower(states[count - 1].bound, best),
+                            .level = (int16_t)best_level,
+                            .position = (int8_t)position,
+                            .previous = (int8_t)previous};
 }
 
-float idse_choose_band(const float *coefficients, const float *weights, const quantiser *q,
-                       const step_costs *costs, int first, int last, int may_be_zero,
-                       int16_t *levels)
+static void count_step(histogram *counts, int run, int level)
 {
-    float ratio[BLOCK_SIZE], scale[BLOCK_SIZE];
+    counts->count[ZRL] += (uint32_t)run / 16;
+    counts->count[run % 16 << 4 | magnitude_bits((unsigned)level)]++;
+}
+
+float idse_choose_band(const scaled_block *block, const float *coefficients,
+                       const step_costs *costs, int first, int last, int may_be_zero,
+                       histogram *counts, int16_t *levels)
+{
     state states[BLOCK_SIZE];
-    memset(levels + first, 0, sizeof(*levels) * (size_t)(last - first + 1));
-    uint64_t candidates = find_candidates(coefficients, weights, q, ratio, scale);
-    candidates &= (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
     int count = 1;
     states[0] = (state){.position = (int8_t)(first - 1)};
-    for (; candidates; candidates &= candidates - 1) {
-        const int k = __builtin_ctzll(candidates);
-        add_state(states, count++, k, ratio[k], scale[k], costs);
+    for (uint64_t left = block->candidates & band_mask(first, last); left; left &= left - 1) {
+        const int k = __builtin_ctzll(left), n = idse_natural[k];
+        add_state(states, count++, k, block->ratio[n], block->scale[n], costs);
     }
     float best = INFINITY;
     int end = 0;
@@ -118,9 +111,15 @@ float idse_choose_band(const float *coefficients, const float *weights, const qu
             end = i;
         }
     }
-    for (; end > 0; end = states[end].previous) {
-        const int k = states[end].position;
-        levels[k] = (int16_t)(coefficients[k] < 0 ? -states[end].level : states[end].level);
+    if (counts && states[end].position < last)
+        counts->count[0]++;
+    while (end > 0) {
+        const state *s = &states[end];
+        const int n = idse_natural[s->position];
+        levels[n] = (int16_t)(coefficients[n] < 0 ? -s->level : s->level);
+        end = s->previous;
+        if (counts)
+            count_step(counts, s->position - states[end].position - 1, s->level);
     }
     return best;
 }

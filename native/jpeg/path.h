@@ -4,12 +4,6 @@
 
 #include "coding.h"
 
-/* What JPEG's symbols cost, in bits; the bits that follow them are not included. */
-typedef struct {
-    float dc[2][12];
-    float ac[2][SYMBOLS];
-} symbol_bits;
-
 /* Costs of AC steps, times lambda. */
 typedef struct {
     float step[MAX_SIZE + 1][BLOCK_SIZE];  /* a level of a size behind a run of zeros */
@@ -18,24 +12,47 @@ typedef struct {
     float end;                             /* an end of block */
 } step_costs;
 
-/* One component's table in zigzag order. */
 typedef struct {
     float step[BLOCK_SIZE], inverse[BLOCK_SIZE];
 } quantiser;
 
+/* A block in the terms of its table: coefficients are magnitudes in steps, weights those of a squared
+ * step. Positions are natural, those in `candidates` zigzag. */
+typedef struct {
+    float ratio[BLOCK_SIZE], scale[BLOCK_SIZE];
+    uint64_t candidates; /* that may get a level */
+} scaled_block;
+
+/* A level of 1 is only considered where it lowers the distortion by more than `threshold`. */
+void idse_scale_block(const float *coefficients, const float *weights, const quantiser *q,
+                      float threshold, scaled_block *out);
+
+/* `ac`: bits of each symbol, without those that follow it. */
 void idse_step_costs(const float ac[SYMBOLS], float end_bits, float lambda, step_costs *costs);
 
-/* Chooses the levels of positions first..last of a block. Returns their cost, end of block included,
- * relative to zeros without one. Unless `may_be_zero`, there is at least one level; the result is
- * INFINITY, and the band zero, where there cannot be. */
-float idse_choose_band(const float *coefficients, const float *weights, const quantiser *q,
+/* Chooses the levels of zigzag positions first..last; `levels` must hold zeros there. Returns their
+ * cost, end of block included, relative to zeros without one. Unless `may_be_zero`, there is at least
+ * one level; the result is INFINITY, and the band zero, where there cannot be. Their symbols are
+ * added to `counts` unless that is NULL. */
+float idse_choose_band(const scaled_block *block, const float *coefficients,
                        const step_costs *costs, int first, int last, int may_be_zero,
-                       int16_t *levels);
+                       histogram *counts, int16_t *levels);
 
-/* Chooses a component's DC levels: `sizes` are the bits of a difference by size category. `interleaved`
- * tells the order in which blocks predict each other. IDSE_NO_MEMORY or IDSE_OK. */
-int idse_choose_dc(const idse_grid *grid, int component, int interleaved, const float *coefficients,
-                   const float *weights, const quantiser *q, const float sizes[12], float lambda,
-                   int16_t *levels);
+/* DC coefficients of a component in coding order, in steps and weights of a squared step, with links
+ * for the search. */
+typedef struct dc_chain dc_chain;
+
+/* NULL where there is no memory; idse_dc_free() takes NULL. */
+dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
+                       const float *coefficients, const float *weights, const quantiser *q);
+void idse_dc_free(dc_chain *chain);
+
+/* Adds the sizes of the differences of the rounded coefficients, or of the levels chosen last. */
+void idse_dc_count(const dc_chain *chain, histogram *counts);
+
+/* Chooses levels; `sizes` are the bits of each size category of a difference. */
+void idse_dc_choose(dc_chain *chain, const float sizes[12], float lambda);
+
+void idse_dc_store(const dc_chain *chain, int16_t *levels);
 
 #endif

@@ -89,20 +89,14 @@ ALWAYS_INLINE void put_difference(sink *s, int counting, int table, int differen
     put_symbol(s, counting, 1, table, size, value_bits(difference, size), size);
 }
 
-/* Bits of positions first..last whose level is not 0 after a shift of the magnitude. */
+/* Zigzag positions of a band whose level is not 0 after a shift of the magnitude. */
 static inline uint64_t find_levels(const int16_t *levels, int first, int last, int shift)
 {
     uint8_t found[BLOCK_SIZE];
     const int threshold = 1 << shift;
     for (int k = 0; k < BLOCK_SIZE; k++)
         found[k] = levels[k] >= threshold || levels[k] <= -threshold;
-    uint64_t mask = 0;
-    for (int i = 0; i < BLOCK_SIZE / 8; i++) {
-        uint64_t bytes;
-        memcpy(&bytes, found + 8 * i, sizeof(bytes));
-        mask |= (bytes * 0x0102040810204080u >> 56) << 8 * i;
-    }
-    return mask & (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
+    return zigzag_mask(gather_flags(found)) & band_mask(first, last);
 }
 
 static void put_eob_run(sink *s, int counting)
@@ -131,7 +125,8 @@ ALWAYS_INLINE int put_levels(sink *s, int counting, int table, const int16_t *le
         last = k;
         for (; run > 15; run -= 16)
             put_symbol(s, counting, 0, table, ZRL, 0, 0);
-        const int level = levels[k] < 0 ? -(-levels[k] >> shift) : levels[k] >> shift;
+        const int full = levels[idse_natural[k]];
+        const int level = full < 0 ? -(-full >> shift) : full >> shift;
         const int size = magnitude_bits((unsigned)(level < 0 ? -level : level));
         put_symbol(s, counting, 0, table, run << 4 | size, value_bits(level, size), size);
     }
@@ -175,13 +170,13 @@ ALWAYS_INLINE void refine_ac(sink *s, int counting, const idse_scan *scan, const
                 put_raw(s, counting, s->correction[first_bit + i], 1);
             first_bit = count = 0;
         }
-        const int magnitude = levels[k] < 0 ? -levels[k] : levels[k];
+        const int level = levels[idse_natural[k]], magnitude = level < 0 ? -level : level;
         if (known >> k & 1) {
             s->correction[first_bit + count++] = (uint8_t)(magnitude >> scan->al & 1);
             continue;
         }
         put_eob_run(s, counting);
-        put_symbol(s, counting, 0, s->eob_table, run << 4 | 1, levels[k] > 0, 1);
+        put_symbol(s, counting, 0, s->eob_table, run << 4 | 1, level > 0, 1);
         for (int i = 0; i < count; i++)
             put_raw(s, counting, s->correction[first_bit + i], 1);
         first_bit = count = run = 0;

@@ -1,11 +1,20 @@
 /* Chooses a picture's levels: AC by block, DC along the blocks, with symbol costs that follow the
  * symbols chosen. */
 #include "path.h"
+#include "runs.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { ABI = 1, PASSES = 2 };
+enum {
+    ABI = 1,
+    PASSES = 2,
+    SAMPLE_GROUP = 16,    /* blocks */
+    SMALL_PICTURE = 2048, /* blocks of a component: below, all are looked at */
+};
+
+/* A level of 1 is not considered where it is worth fewer bits, and not expected in the first place. */
+static const float LEAST_BITS = 1, FIRST_BITS = 6;
 
 const uint8_t idse_natural[BLOCK_SIZE] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
@@ -13,9 +22,15 @@ const uint8_t idse_natural[BLOCK_SIZE] = {
     30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 };
 
+const uint8_t idse_zigzag[BLOCK_SIZE] = {
+    0,  1,  5,  6,  14, 15, 27, 28, 2,  4,  7,  13, 16, 26, 29, 42, 3,  8,  12, 17, 25, 30,
+    41, 43, 9,  11, 18, 24, 31, 40, 44, 53, 10, 19, 23, 32, 39, 45, 52, 54, 20, 22, 33, 38,
+    46, 51, 55, 60, 21, 34, 37, 47, 50, 56, 59, 61, 35, 36, 48, 49, 57, 58, 62, 63,
+};
+
 typedef struct {
     const idse_grid *grid;
-    const float *coefficients, *weights;
+    const float *const *coefficients, *const *weights;
     quantiser quantisers[3];
     float lambda;
     int16_t *levels;
@@ -30,158 +45,257 @@ static void load_quantisers(const idse_grid *grid, const uint16_t *tables, quant
 {
     for (int i = 0; i < grid->components; i++)
         for (int k = 0; k < BLOCK_SIZE; k++) {
-            q[i].step[k] = tables[i * BLOCK_SIZE + idse_natural[k]];
+            q[i].step[k] = tables[i * BLOCK_SIZE + k];
             q[i].inverse[k] = 1.0F / q[i].step[k];
         }
 }
 
 /* -log2 of the symbols' probabilities; half an occurrence is added to each. */
-static void bits_of_counts(const uint32_t *count, int n, float *bits)
+static void bits_of_counts(const histogram *counts, int symbols, float *bits)
 {
     double total = 0;
-    for (int i = 0; i < n; i++)
-        total += count[i] + 0.5;
-    for (int i = 0; i < n; i++)
-        bits[i] = fminf(fmaxf((float)log2(total / (count[i] + 0.5)), 1.0F), 16.0F);
+    for (int i = 0; i < symbols; i++)
+        total += counts->count[i] + 0.5;
+    for (int i = 0; i < symbols; i++)
+        bits[i] = fminf(fmaxf((float)log2(total / (counts->count[i] + 0.5)), 1.0F), 16.0F);
 }
 
-/* Plain rounding, with a dead zone: a level of 1 must lower the distortion by `threshold`. */
-static void round_levels(const job *j, float threshold)
+/* Plain rounding, halves away from 0. */
+WIDE static void round_block(const float *restrict coefficients, const quantiser *restrict q,
+                             int16_t *restrict levels)
 {
-    int64_t at = 0;
+    for (int k = 0; k < BLOCK_SIZE; k++) {
+        const float most = k ? MAX_AC : 1024;
+        float ratio = coefficients[k] * q->inverse[k];
+        ratio = ratio < -most ? -most : ratio > most ? most : ratio;
+        levels[k] = (int16_t)(ratio + (ratio < 0 ? -0.5F : 0.5F));
+    }
+    levels[0] = levels[0] > 1023 ? 1023 : levels[0];
+}
+
+static void round_levels(const job *j)
+{
+    int16_t *levels = j->levels;
     for (int i = 0; i < j->grid->components; i++) {
-        const quantiser *q = &j->quantisers[i];
-        for (int64_t b = grid_blocks(j->grid, i); b > 0; b--, at += BLOCK_SIZE)
-            for (int k = 0; k < BLOCK_SIZE; k++) {
-                const float c = j->coefficients[at + k];
-                const float ratio = fabsf(c) * q->inverse[k];
-                const float limit = k ? MAX_AC : 1024;
-                float level = truncf(fminf(ratio + 0.5F, limit));
-                const float gain = j->weights[at + k] * q->step[k] * q->step[k] *
-                                   (2 * ratio - 1);
-                if (k && level == 1 && gain < threshold)
-                    level = 0;
-                j->levels[at + k] = (int16_t)(c < 0 ? -level : level);
-            }
+        const int64_t count = grid_blocks(j->grid, i) * BLOCK_SIZE;
+        for (int64_t at = 0; at < count; at += BLOCK_SIZE)
+            round_block(j->coefficients[i] + at, &j->quantisers[i], levels + at);
+        levels += count;
     }
 }
 
-static const idse_scan whole_scan = {.components = 3, .component = {0, 1, 2}, .se = 63};
-
-static void learn_costs(const job *j, symbol_bits *bits)
+/* Blocks in groups, of which a pseudo-random quarter is looked at for statistics. */
+static inline int is_sampled(int64_t block, int64_t blocks)
 {
-    scan_counts counts = {0};
-    idse_scan scan = whole_scan;
-    scan.components = j->grid->components;
-    idse_count_scan(j->grid, j->levels, &scan, 0, 0, &counts);
-    for (int i = 0; i < 2; i++) {
-        bits_of_counts(counts.ac[i].count, SYMBOLS, bits->ac[i]);
-        bits_of_counts(counts.dc[i].count, 12, bits->dc[i]);
+    return blocks < SMALL_PICTURE || (uint32_t)(block / SAMPLE_GROUP) * 2654435761u >> 30 == 0;
+}
+
+/* Symbols of the candidates at their nearest levels: what is known before anything was chosen. */
+static void count_candidates(const scaled_block *block, histogram *counts)
+{
+    int last = 0;
+    for (uint64_t left = block->candidates; left; left &= left - 1) {
+        const int k = __builtin_ctzll(left), run = k - last - 1;
+        const float ratio = block->ratio[idse_natural[k]];
+        const int level = ratio < MAX_AC ? (int)(ratio + 0.5F) : MAX_AC;
+        counts->count[ZRL] += (uint32_t)run / 16;
+        counts->count[run % 16 << 4 | magnitude_bits((unsigned)level)]++;
+        last = k;
+    }
+    counts->count[0] += last < 63;
+}
+
+/* One pass over a component's AC. Without `costs` candidates are only counted; without `levels` only a
+ * sample is looked at. */
+static void pass_ac(const job *j, int i, const step_costs *costs, histogram *counts,
+                    int16_t *levels)
+{
+    const int64_t blocks = grid_blocks(j->grid, i);
+    const float threshold = j->lambda * (costs ? LEAST_BITS : FIRST_BITS);
+    scaled_block scaled;
+    int16_t unused[BLOCK_SIZE];
+    for (int64_t b = 0; b < blocks; b++) {
+        if (!levels && !is_sampled(b, blocks))
+            continue;
+        const int64_t at = b * BLOCK_SIZE;
+        const float *coefficients = j->coefficients[i] + at;
+        idse_scale_block(coefficients, j->weights[i] + at, &j->quantisers[i], threshold, &scaled);
+        if (!costs) {
+            count_candidates(&scaled, counts);
+            continue;
+        }
+        int16_t *out = levels ? levels + at : unused;
+        memset(out, 0, sizeof(unused));
+        idse_choose_band(&scaled, coefficients, costs, 1, 63, 1, counts, out);
     }
 }
 
-static void choose_ac(const job *j, const symbol_bits *bits)
+static void choose_sequential(const job *j)
 {
-    int64_t at = 0;
-    for (int i = 0; i < j->grid->components; i++) {
+    for (int table = 0; table < 2; table++) {
+        const int first = table, end = table ? j->grid->components : 1;
         step_costs costs;
-        const float *ac = bits->ac[scan_table(i)];
-        idse_step_costs(ac, ac[0], j->lambda, &costs);
-        for (int64_t b = grid_blocks(j->grid, i); b > 0; b--, at += BLOCK_SIZE)
-            idse_choose_band(j->coefficients + at, j->weights + at, &j->quantisers[i], &costs, 1,
-                             63, 1, j->levels + at);
+        float bits[SYMBOLS];
+        for (int pass = 0; pass < PASSES; pass++) {
+            histogram counts = {0};
+            for (int i = first; i < end; i++)
+                pass_ac(j, i, pass ? &costs : NULL, &counts, NULL);
+            bits_of_counts(&counts, SYMBOLS, bits);
+            idse_step_costs(bits, bits[0], j->lambda, &costs);
+        }
+        for (int i = first; i < end; i++)
+            pass_ac(j, i, &costs, NULL, j->levels + grid_offset(j->grid, i) * BLOCK_SIZE);
     }
 }
 
-static int choose_dc(const job *j, const symbol_bits *bits, int interleaved)
+/* Chooses the bands' levels of one component: cost and keep have a value for each of its blocks. */
+static int choose_band(const job *j, const idse_band *band, const histogram *counts, float *cost,
+                       uint8_t *ends, uint8_t *keep)
 {
-    for (int i = 0; i < j->grid->components; i++) {
-        const int64_t at = grid_offset(j->grid, i) * BLOCK_SIZE;
-        const int status = idse_choose_dc(j->grid, i, interleaved, j->coefficients + at,
-                                          j->weights + at, &j->quantisers[i],
-                                          bits->dc[scan_table(i)], j->lambda, j->levels + at);
-        if (status != IDSE_OK)
-            return status;
+    const int i = band->component;
+    const int64_t blocks = grid_blocks(j->grid, i);
+    int16_t *levels = j->levels + grid_offset(j->grid, i) * BLOCK_SIZE;
+    float bits[SYMBOLS];
+    step_costs steps;
+    run_costs runs;
+    bits_of_counts(counts, SYMBOLS, bits);
+    idse_step_costs(bits, bits[0], j->lambda, &steps);
+    idse_run_costs(bits, j->lambda, &runs);
+    for (int64_t b = 0; b < blocks; b++) {
+        const int64_t at = b * BLOCK_SIZE;
+        scaled_block scaled;
+        for (int k = band->first; k <= band->last; k++)
+            levels[at + idse_natural[k]] = 0;
+        idse_scale_block(j->coefficients[i] + at, j->weights[i] + at, &j->quantisers[i],
+                         LEAST_BITS * j->lambda, &scaled);
+        cost[b] = idse_choose_band(&scaled, j->coefficients[i] + at, &steps, band->first,
+                                   band->last, 0, NULL, levels + at);
+        ends[b] = !levels[at + idse_natural[band->last]];
     }
-    return IDSE_OK;
+    const int status = idse_choose_runs(cost, ends, blocks, &runs, keep);
+    for (int64_t b = 0; status == IDSE_OK && b < blocks; b++)
+        if (!keep[b])
+            for (int k = band->first; k <= band->last; k++)
+                levels[b * BLOCK_SIZE + idse_natural[k]] = 0;
+    return status;
 }
 
-int idse_trellis_run(const idse_grid *grid, const float *coefficients, const float *weights,
-                     const uint16_t *tables, float lambda, const idse_band *bands, int n_bands,
-                     int16_t *levels)
+static int choose_progressive(const job *j, const idse_band *bands, int n_bands)
+{
+    const size_t most = (size_t)grid_blocks(j->grid, 0);
+    float *cost = malloc(most * (sizeof(*cost) + 2));
+    if (!cost)
+        return IDSE_NO_MEMORY;
+    uint8_t *ends = (uint8_t *)(cost + most), *keep = ends + most;
+    int status = IDSE_OK;
+    round_levels(j);
+    for (int n = 0; n < n_bands && status == IDSE_OK; n++)
+        for (int pass = 0; pass < PASSES && status == IDSE_OK; pass++) {
+            scan_counts counts = {0};
+            const idse_scan scan = {.components = 1, .component = {bands[n].component},
+                                    .ss = bands[n].first, .se = bands[n].last};
+            idse_count_scan(j->grid, j->levels, &scan, 1, 0, &counts);
+            status = choose_band(j, &bands[n], &counts.ac[scan_table(bands[n].component)], cost,
+                                 ends, keep);
+        }
+    free(cost);
+    return status;
+}
+
+static int choose_dc(const job *j)
+{
+    dc_chain *chains[3] = {0};
+    int status = IDSE_OK;
+    for (int i = 0; i < j->grid->components; i++) {
+        chains[i] = idse_dc_open(j->grid, i, j->grid->components > 1, j->coefficients[i],
+                                 j->weights[i], &j->quantisers[i]);
+        if (!chains[i])
+            status = IDSE_NO_MEMORY;
+    }
+    for (int table = 0; table < 2 && status == IDSE_OK; table++)
+        for (int pass = 0; pass < PASSES; pass++) {
+            const int first = table, end = table ? j->grid->components : 1;
+            histogram counts = {0};
+            float bits[12];
+            for (int i = first; i < end; i++)
+                idse_dc_count(chains[i], &counts);
+            bits_of_counts(&counts, 12, bits);
+            for (int i = first; i < end; i++)
+                idse_dc_choose(chains[i], bits, j->lambda);
+        }
+    for (int i = 0; i < j->grid->components; i++) {
+        if (status == IDSE_OK)
+            idse_dc_store(chains[i], j->levels + grid_offset(j->grid, i) * BLOCK_SIZE);
+        idse_dc_free(chains[i]);
+    }
+    return status;
+}
+
+int idse_trellis_run(const idse_grid *grid, const float *const coefficients[3],
+                     const float *const weights[3], const uint16_t *tables, float lambda,
+                     const idse_band *bands, int n_bands, int16_t *levels)
 {
     job j = {.grid = grid, .coefficients = coefficients, .weights = weights, .lambda = lambda,
              .levels = levels};
-    symbol_bits bits;
-    (void)bands;
-    (void)n_bands;
     load_quantisers(grid, tables, j.quantisers);
     if (lambda <= 0) {
-        round_levels(&j, 0);
+        round_levels(&j);
         return IDSE_OK;
     }
-    round_levels(&j, 6 * lambda);
-    for (int pass = 0; pass < PASSES; pass++) {
-        learn_costs(&j, &bits);
-        choose_ac(&j, &bits);
-        const int status = choose_dc(&j, &bits, 1);
+    if (n_bands) {
+        const int status = choose_progressive(&j, bands, n_bands);
         if (status != IDSE_OK)
             return status;
+    } else {
+        choose_sequential(&j);
     }
-    return IDSE_OK;
+    return choose_dc(&j);
 }
 
-double idse_trellis_distortion(const idse_grid *grid, const float *coefficients,
-                               const float *weights, const uint16_t *tables, const int16_t *levels)
+WIDE static float block_error(const float *restrict coefficients, const float *restrict weights,
+                              const quantiser *restrict q, const int16_t *restrict levels)
 {
-    quantiser quantisers[3];
-    double sum = 0;
-    int64_t at = 0;
-    load_quantisers(grid, tables, quantisers);
-    for (int i = 0; i < grid->components; i++)
-        for (int64_t b = grid_blocks(grid, i); b > 0; b--, at += BLOCK_SIZE) {
-            float error[BLOCK_SIZE], total = 0;
-            for (int k = 0; k < BLOCK_SIZE; k++) {
-                const float e = coefficients[at + k] - quantisers[i].step[k] * levels[at + k];
-                error[k] = weights[at + k] * e * e;
-            }
-            for (int k = 0; k < BLOCK_SIZE; k++)
-                total += error[k];
-            sum += total;
+    float part[BLOCK] = {0}, sum = 0;
+    for (int k = 0; k < BLOCK_SIZE; k += BLOCK)
+        for (int i = 0; i < BLOCK; i++) {
+            const float error = coefficients[k + i] - q->step[k + i] * levels[k + i];
+            part[i] += weights[k + i] * error * error;
         }
+    for (int i = 0; i < BLOCK; i++)
+        sum += part[i];
     return sum;
 }
 
-int idse_trellis_zigzag(const float *natural, int64_t blocks, int weights, float *zigzag)
+double idse_trellis_distortion(const idse_grid *grid, const float *const coefficients[3],
+                               const float *const weights[3], const uint16_t *tables,
+                               const int16_t *levels)
 {
-    for (int64_t b = 0; b < blocks; b++, natural += BLOCK_SIZE, zigzag += BLOCK_SIZE) {
-        float check = 0, lowest = 0;
-        for (int k = 0; k < BLOCK_SIZE; k++) {
-            check += natural[k] * 0; /* not 0 where it is infinite or not a number */
-            lowest = fminf(lowest, natural[k]);
-        }
-        if (check != 0)
-            return IDSE_NOT_FINITE;
-        if (weights && lowest < 0)
-            return IDSE_NEGATIVE;
-        for (int k = 0; k < BLOCK_SIZE; k++)
-            zigzag[k] = natural[idse_natural[k]];
+    quantiser quantisers[3];
+    double sum = 0;
+    load_quantisers(grid, tables, quantisers);
+    for (int i = 0; i < grid->components; i++) {
+        const int64_t count = grid_blocks(grid, i) * BLOCK_SIZE;
+        for (int64_t at = 0; at < count; at += BLOCK_SIZE)
+            sum += block_error(coefficients[i] + at, weights[i] + at, &quantisers[i], levels + at);
+        levels += count;
     }
-    return IDSE_OK;
+    return sum;
 }
 
-void idse_trellis_to_natural(const int16_t *zigzag, int64_t blocks, int16_t *natural)
+WIDE int idse_trellis_check(const float *values, int64_t count)
 {
-    for (int64_t b = 0; b < blocks; b++, natural += BLOCK_SIZE, zigzag += BLOCK_SIZE)
-        for (int k = 0; k < BLOCK_SIZE; k++)
-            natural[idse_natural[k]] = zigzag[k];
-}
-
-void idse_trellis_from_natural(const int16_t *natural, int64_t blocks, int16_t *zigzag)
-{
-    for (int64_t b = 0; b < blocks; b++, natural += BLOCK_SIZE, zigzag += BLOCK_SIZE)
-        for (int k = 0; k < BLOCK_SIZE; k++)
-            zigzag[k] = natural[idse_natural[k]];
+    enum { STRIDE = 1024 };
+    int infinite = 0, negative = 0;
+    for (int64_t at = 0; at < count; at += STRIDE) {
+        const int64_t end = count - at < STRIDE ? count : at + STRIDE;
+        for (int64_t i = at; i < end; i++) {
+            uint32_t bits;
+            memcpy(&bits, values + i, sizeof(bits));
+            infinite |= (bits & 0x7F800000u) == 0x7F800000u;
+            negative |= bits > 0x80000000u; /* -0 is not negative */
+        }
+    }
+    return infinite ? IDSE_NOT_FINITE : negative ? IDSE_NEGATIVE : IDSE_OK;
 }
 
 static int64_t common_divisor(int64_t a, int64_t b)

@@ -1,9 +1,9 @@
 /* From pixels to the quantised coefficients of a JPEG, and how many bytes those take.
  *
- * Coefficients that are handed between functions are in one array: component by component, blocks row
- * by row, 64 each in zigzag order; "natural" is row-major 8x8. Everything is validated by the caller
- * (plugin/idse/codecs/jpeg), unless said otherwise. No function keeps state; those that need scratch
- * memory return IDSE_NO_MEMORY when there is none. */
+ * Blocks are 64 values in natural order (row-major 8x8), row by row of blocks. Coefficients and weights
+ * have one array a component, quantised levels one array for all: component by component. Everything
+ * is validated by the caller (plugin/idse/codecs/jpeg), unless said otherwise. No function keeps
+ * state; those that need scratch memory return IDSE_NO_MEMORY when there is none. */
 #ifndef IDSE_TRELLIS_H
 #define IDSE_TRELLIS_H
 
@@ -43,29 +43,24 @@ EXPORT int idse_trellis_abi(void);
 
 /* Colour conversion, downsampling and edges of libjpeg-turbo (its default encoder), then an 8x8 DCT
  * scaled so that a coefficient divided by its table entry is what JPEG codes. `pixels`: `channels`
- * (1 or 3: RGB) bytes a pixel, rows `stride` bytes apart. `out[i]`: rows*cols*64 of component i, in
- * natural order. */
+ * (1 or 3: RGB) bytes a pixel, rows `stride` bytes apart. `out[i]`: rows*cols*64 of component i. */
 EXPORT int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int width, int height,
                                   int channels, const idse_grid *grid, float *const out[3]);
 
-/* Copies `blocks` blocks from natural to zigzag order; IDSE_NOT_FINITE where a value is not, and
- * IDSE_NEGATIVE where one is below 0 although `weights` is set. */
-EXPORT int idse_trellis_zigzag(const float *natural, int64_t blocks, int weights, float *zigzag);
-
-/* Copies `blocks` blocks of quantised coefficients between the two orders. */
-EXPORT void idse_trellis_to_natural(const int16_t *zigzag, int64_t blocks, int16_t *natural);
-EXPORT void idse_trellis_from_natural(const int16_t *natural, int64_t blocks, int16_t *zigzag);
+/* IDSE_NOT_FINITE where one of `count` values is not, and IDSE_NEGATIVE where one is below 0. */
+EXPORT int idse_trellis_check(const float *values, int64_t count);
 
 /* Chooses `levels` that minimise sum of weight * (coefficient - table entry * level)^2 + `lambda` *
- * bits. `tables`: 64 entries in natural order for each component. `bands`: the AC scans of a
+ * bits. `tables`: 64 entries for each component. `bands`: the AC scans of a
  * progressive file, all components' in order; n_bands 0 is a sequential file. */
-EXPORT int idse_trellis_run(const idse_grid *grid, const float *coefficients, const float *weights,
-                            const uint16_t *tables, float lambda, const idse_band *bands,
-                            int n_bands, int16_t *levels);
+EXPORT int idse_trellis_run(const idse_grid *grid, const float *const coefficients[3],
+                            const float *const weights[3], const uint16_t *tables, float lambda,
+                            const idse_band *bands, int n_bands, int16_t *levels);
 
 /* The weighted squared error of `levels`. */
-EXPORT double idse_trellis_distortion(const idse_grid *grid, const float *coefficients,
-                                      const float *weights, const uint16_t *tables,
+EXPORT double idse_trellis_distortion(const idse_grid *grid,
+                                      const float *const coefficients[3],
+                                      const float *const weights[3], const uint16_t *tables,
                                       const int16_t *levels);
 
 /* Bytes that a scan takes in a file of libjpeg's with optimised Huffman tables: DHT, SOS and the

@@ -17,10 +17,16 @@ from ctypes import (
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from idse import native
 from idse.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
     from idse.codecs.jpeg.layout import JpegLayout
 
 _ABI: Final = 1
@@ -31,7 +37,6 @@ _NOT_FINITE: Final = -2
 _NEGATIVE: Final = -3
 
 COMPONENTS: Final = 3
-BLOCK_SIZE: Final = 64
 
 _Three = c_int32 * COMPONENTS
 Pointers = c_void_p * COMPONENTS
@@ -76,15 +81,12 @@ def library() -> ctypes.CDLL:
     signatures = {
         # pixels, stride, width, height, channels, grid, out
         "transform": ([c_void_p, c_ssize_t, c_int, c_int, c_int, grid, Pointers], c_int),
-        # natural, blocks, weights, zigzag
-        "zigzag": ([c_void_p, c_int64, c_int, c_void_p], c_int),
-        # zigzag, blocks, natural; natural, blocks, zigzag
-        "to_natural": ([c_void_p, c_int64, c_void_p], None),
-        "from_natural": ([c_void_p, c_int64, c_void_p], None),
+        # values, count
+        "check": ([c_void_p, c_int64], c_int),
         # grid, coefficients, weights, tables, lambda, bands, n_bands, levels
-        "run": ([grid, *[c_void_p] * 3, c_float, bands, c_int, c_void_p], c_int),
+        "run": ([grid, Pointers, Pointers, c_void_p, c_float, bands, c_int, c_void_p], c_int),
         # grid, coefficients, weights, tables, levels
-        "distortion": ([grid, *[c_void_p] * 4], c_double),
+        "distortion": ([grid, Pointers, Pointers, c_void_p, c_void_p], c_double),
         # grid, levels, scan, progressive, interval, exact
         "scan_bytes": ([grid, c_void_p, scan, c_int, c_int64, c_int], c_int64),
         # one, two, blocks, count, out
@@ -105,21 +107,42 @@ def grid(layout: JpegLayout) -> Grid:
     return raw
 
 
-def check(status: int, what: str) -> None:
-    """Raise the error that a function's status stands for.
-
-    Raises
-    ------
-    InputError
-        Some of ``what`` is not a finite number, or is negative and must not be.
-    MemoryError
-        There is no scratch memory.
-    """
-    if status == _NOT_FINITE:
-        raise InputError(f"{what} are not all finite numbers")
-    if status == _NEGATIVE:
-        raise InputError(f"{what} are negative in places")
+def check(status: int) -> None:
+    """Raise ``MemoryError`` where a function found no scratch memory."""
     if status == _NO_MEMORY:
         raise MemoryError
     if status != _OK:
         raise AssertionError(f"libidse_trellis returned {status}")
+
+
+def pointers(arrays: Sequence[npt.NDArray[np.float32]]) -> ctypes.Array[c_void_p]:
+    """Return where contiguous arrays lie."""
+    return Pointers(*(array.ctypes.data for array in arrays))
+
+
+def floats(
+    layout: JpegLayout,
+    arrays: Sequence[npt.NDArray[np.floating]],
+    what: str,
+    *,
+    negative: bool,
+) -> list[npt.NDArray[np.float32]]:
+    """Return values of all coefficients as C takes them, copied only where they have to be.
+
+    Raises
+    ------
+    InputError
+        The shapes are not the layout's, a value is not finite, or one is negative and must not be.
+    """
+    expected = [(*layout.block_shape(i), 8, 8) for i in range(layout.components)]
+    if [array.shape for array in arrays] != expected:
+        told = ", ".join(str(array.shape) for array in arrays)
+        raise InputError(f"{what} are of {told}: {layout} takes {expected}")
+    out = [np.ascontiguousarray(array, np.float32) for array in arrays]
+    for array in out:
+        status = library().idse_trellis_check(array.ctypes.data, array.size)
+        if status == _NOT_FINITE:
+            raise InputError(f"{what} are not all finite numbers: replace NaN and infinity")
+        if status == _NEGATIVE and not negative:
+            raise InputError(f"{what} go down to {array.min()}: they must be >= 0")
+    return out

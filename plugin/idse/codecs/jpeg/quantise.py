@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from idse.codecs.jpeg.layout import JpegLayout
     from idse.codecs.jpeg.script import Scan
 
-_Floats = npt.NDArray[np.float32]
-
 
 def _offsets(layout: JpegLayout) -> list[int]:
     """Return the first block of each component, and the number of all blocks."""
@@ -32,11 +30,18 @@ def _offsets(layout: JpegLayout) -> list[int]:
     return [0, *np.cumsum(list(counts)).tolist()]
 
 
+def _bands(layout: JpegLayout) -> ctypes.Array[_trellis_raw.Band]:
+    bands = [
+        _trellis_raw.Band(i, *band) for i in range(layout.components) for band in ((1, 8), (9, 63))
+    ]
+    return (_trellis_raw.Band * len(bands))(*bands)
+
+
 class Quantiser:
     """A picture's coefficients and their weights, to be quantised with any tables and lambda.
 
-    It keeps copies; :meth:`run` changes nothing, releases the GIL, and may be called by many
-    threads at once.
+    It keeps the arrays, which are not to be changed any more. :meth:`run` changes nothing, releases
+    the GIL, and may be called by many threads at once.
 
     Parameters
     ----------
@@ -61,26 +66,10 @@ class Quantiser:
         weights: Sequence[npt.NDArray[np.floating]],
     ) -> None:
         self.layout = layout
-        self._coefficients = self._collected(coefficients, "coefficients", weights=False)
-        self._weights = self._collected(weights, "weights", weights=True)
-
-    def _collected(
-        self, arrays: Sequence[npt.NDArray[np.floating]], what: str, *, weights: bool
-    ) -> _Floats:
-        """Return all components' blocks in zigzag order: ``(blocks, 64)``."""
-        expected = [(*self.layout.block_shape(i), 8, 8) for i in range(self.layout.components)]
-        if [array.shape for array in arrays] != expected:
-            told = ", ".join(str(array.shape) for array in arrays)
-            raise InputError(f"{what} are of {told}: {self.layout} takes {expected}")
-        offsets = _offsets(self.layout)
-        out = np.empty((offsets[-1], _trellis_raw.BLOCK_SIZE), np.float32)
-        for array, (start, end) in zip(arrays, itertools.pairwise(offsets), strict=True):
-            natural = np.ascontiguousarray(array, np.float32)
-            status = _trellis_raw.library().idse_trellis_zigzag(
-                natural.ctypes.data, end - start, weights, out[start:].ctypes.data
-            )
-            _trellis_raw.check(status, what)
-        return out
+        self._coefficients = _trellis_raw.floats(
+            layout, coefficients, "coefficients", negative=True
+        )
+        self._weights = _trellis_raw.floats(layout, weights, "weights", negative=False)
 
     def run(
         self, tables: Sequence[npt.ArrayLike], lam: float, *, progressive: bool = False
@@ -107,19 +96,19 @@ class Quantiser:
         if not (math.isfinite(lam) and lam >= 0):
             raise InputError(f"lambda is {lam}: it must be a finite number >= 0")
         checked = np.stack(checked_tables(tables, self.layout.components))
-        levels = np.empty(self._coefficients.shape, np.int16)
-        bands = (_trellis_raw.Band * 0)()
+        levels = np.empty((_offsets(self.layout)[-1], 64), np.int16)
+        bands = _bands(self.layout) if progressive else (_trellis_raw.Band * 0)()
         status = _trellis_raw.library().idse_trellis_run(
             ctypes.byref(_trellis_raw.grid(self.layout)),
-            self._coefficients.ctypes.data,
-            self._weights.ctypes.data,
+            _trellis_raw.pointers(self._coefficients),
+            _trellis_raw.pointers(self._weights),
             checked.ctypes.data,
             lam,
             bands,
             len(bands),
             levels.ctypes.data,
         )
-        _trellis_raw.check(status, "tables")
+        _trellis_raw.check(status)
         return Quantised(self, checked, levels, progressive=progressive)
 
     def distortion(self, tables: npt.NDArray[np.uint16], levels: npt.NDArray[np.int16]) -> float:
@@ -130,13 +119,13 @@ class Quantiser:
         tables
             uint16 ``(components, 8, 8)``.
         levels
-            int16 ``(blocks, 64)``: zigzag order, component by component.
+            int16 ``(blocks, 64)``: natural order, component by component.
         """
         return float(
             _trellis_raw.library().idse_trellis_distortion(
                 ctypes.byref(_trellis_raw.grid(self.layout)),
-                self._coefficients.ctypes.data,
-                self._weights.ctypes.data,
+                _trellis_raw.pointers(self._coefficients),
+                _trellis_raw.pointers(self._weights),
                 tables.ctypes.data,
                 levels.ctypes.data,
             )
@@ -154,7 +143,7 @@ class Quantised:
     tables
         uint16 ``(components, 8, 8)``.
     levels
-        int16 ``(blocks, 64)``: zigzag order, component by component. Not to be changed.
+        int16 ``(blocks, 64)``: natural order, component by component. Not to be changed.
     progressive
         Whether they were chosen for a progressive file.
     """
@@ -174,17 +163,13 @@ class Quantised:
         """Number of blocks of all components."""
         return len(self.levels)
 
-    @cached_property
+    @property
     def coefficients(self) -> list[npt.NDArray[np.int16]]:
-        """Int16 ``(rows, columns, 8, 8)`` for each component, natural order."""
-        offsets = _offsets(self.layout)
-        natural = np.empty_like(self.levels)
-        _trellis_raw.library().idse_trellis_to_natural(
-            self.levels.ctypes.data, self.blocks, natural.ctypes.data
-        )
+        """Int16 ``(rows, columns, 8, 8)`` for each component, natural order: views."""
+        bounds = itertools.pairwise(_offsets(self.layout))
         return [
-            natural[start:end].reshape(*self.layout.block_shape(i), 8, 8)
-            for i, (start, end) in enumerate(itertools.pairwise(offsets))
+            self.levels[start:end].reshape(*self.layout.block_shape(i), 8, 8)
+            for i, (start, end) in enumerate(bounds)
         ]
 
     @cached_property

@@ -56,7 +56,7 @@ def scan_size(
     layout
         Of the file.
     levels
-        int16 ``(blocks, 64)``: quantised coefficients in zigzag order, component by component.
+        int16 ``(blocks, 64)``: quantised coefficients in natural order, component by component.
     scan
         The scan.
     progressive
@@ -104,7 +104,7 @@ def file_size(
     layout
         Of the file.
     levels
-        int16 ``(blocks, 64)``: quantised coefficients in zigzag order, component by component.
+        int16 ``(blocks, 64)``: quantised coefficients in natural order, component by component.
     tables
         uint16 ``(components, 8, 8)``.
     scans

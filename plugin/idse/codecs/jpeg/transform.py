@@ -58,7 +58,7 @@ def transform(pixels: npt.NDArray[np.uint8], layout: JpegLayout) -> list[npt.NDA
         layout.height,
         1 if grey else 3,
         ctypes.byref(_trellis_raw.grid(layout)),
-        _trellis_raw.Pointers(*(array.ctypes.data for array in out)),
+        _trellis_raw.pointers(out),
     )
-    _trellis_raw.check(status, "pixels")
+    _trellis_raw.check(status)
     return out
