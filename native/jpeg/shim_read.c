@@ -64,7 +64,7 @@ static void check_size(idse_jpeg_reader *reader)
     uint64_t pixels = (uint64_t)cinfo->image_width * cinfo->image_height;
     if (pixels > reader->max_pixels) {
         idse_fail(&reader->errors, IDSE_JPEG_LIMIT,
-                  "%ux%u pixels are more than the limit of %llu", cinfo->image_width,
+                  "%ux%u pixels are more than max_pixels, %llu", cinfo->image_width,
                   cinfo->image_height, (unsigned long long)reader->max_pixels);
     }
     /* Every block has a Huffman code for its DC, of one bit at least: what claims more blocks than
@@ -177,11 +177,18 @@ static void begin(idse_jpeg_reader *reader)
 }
 
 /* A component without any scan has no table, and nothing of it was in the file. */
-static void check_complete(idse_jpeg_reader *reader)
+static void check_tables(idse_jpeg_reader *reader)
 {
     for (int i = 0; i < reader->cinfo.num_components; i++) {
-        if (!reader->cinfo.comp_info[i].quant_table) {
+        const JQUANT_TBL *table = reader->cinfo.comp_info[i].quant_table;
+        if (!table) {
             idse_fail(&reader->errors, IDSE_JPEG_DAMAGED, "no scan holds component %d", i);
+        }
+        for (int k = 0; k < IDSE_JPEG_BLOCK; k++) {
+            if (!table->quantval[k]) {
+                idse_fail(&reader->errors, IDSE_JPEG_DAMAGED,
+                          "the quantisation table of component %d holds 0", i);
+            }
         }
     }
 }
@@ -198,7 +205,7 @@ static void read_coefficients(void *context)
     struct jpeg_decompress_struct *cinfo = &request->reader->cinfo;
     begin(request->reader);
     jvirt_barray_ptr *arrays = jpeg_read_coefficients(cinfo);
-    check_complete(request->reader);
+    check_tables(request->reader);
     for (int i = 0; i < cinfo->num_components; i++) {
         const jpeg_component_info *component = &cinfo->comp_info[i];
         size_t row_size = (size_t)component->width_in_blocks * IDSE_JPEG_BLOCK;
@@ -229,22 +236,20 @@ typedef struct {
 
 static J_COLOR_SPACE output_space(const pixel_request *request)
 {
-    int32_t coded = request->reader->colour;
     switch (request->colour) {
     case IDSE_JPEG_GREY:
         return JCS_GRAYSCALE;
     case IDSE_JPEG_RGB:
         return JCS_RGB;
     case IDSE_JPEG_YCC:
-        if (coded == IDSE_JPEG_YCC) {
+        if (request->reader->colour == IDSE_JPEG_YCC) {
             return JCS_YCbCr;
         }
-        break;
+        idse_fail(&request->reader->errors, IDSE_JPEG_REFUSED, "it is not coded as Y'CbCr");
     default:
-        break;
+        idse_fail(&request->reader->errors, IDSE_JPEG_REFUSED, "colour %d is unknown",
+                  (int)request->colour);
     }
-    idse_fail(&request->reader->errors, IDSE_JPEG_REFUSED, "colour %d cannot be had from colour %d",
-              (int)request->colour, (int)coded);
 }
 
 static void read_pixels(void *context)
@@ -254,7 +259,7 @@ static void read_pixels(void *context)
     begin(request->reader);
     cinfo->out_color_space = output_space(request);
     jpeg_start_decompress(cinfo);
-    check_complete(request->reader);
+    check_tables(request->reader);
     size_t stride = (size_t)cinfo->output_width * (size_t)cinfo->output_components;
     while (cinfo->output_scanline < cinfo->output_height) {
         JSAMPROW rows[ROWS_A_CALL];

@@ -20,7 +20,8 @@ _PACKAGES = ("av", "numpy", "pillow", "safetensors", "torch", "onnx", "scipy")
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Attach the command to the parser."""
     parser = commands.add_parser(
-        "info", help="libx264s found and what they can do, ffmpeg, packages, native parts"
+        "info",
+        help="libx264s found and what they can do, libjpeg-turbo, ffmpeg, packages",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -47,6 +48,7 @@ def gather() -> dict[str, Any]:
         "packages": {name: _package(name) for name in _PACKAGES},
         "native": dict(_native()),
         "ffmpeg": _ffmpeg(),
+        "libjpeg_turbo": _libjpeg(),
         "x264": list(_libraries()),
         "weighted_distortion": _weighted(),
     }
@@ -86,6 +88,17 @@ def _ffmpeg() -> dict[str, str] | None:
         return {"path": path, "version": f"cannot be run: {error}"}
     first = done.stdout.partition("\n")[0].removeprefix("ffmpeg version ")
     return {"path": path, "version": first.partition(" Copyright")[0]}
+
+
+def _libjpeg() -> dict[str, str]:
+    """Return the version that reads and writes JPEG, or why none does."""
+    from idse.codecs.jpeg import library_version
+    from idse.errors import LibraryLoadError
+
+    try:
+        return {"version": library_version()}
+    except LibraryLoadError as error:
+        return {"error": str(error)}
 
 
 def _libraries() -> Iterator[dict[str, Any]]:
@@ -155,6 +168,8 @@ def _print(facts: dict[str, Any]) -> None:
         print(f"  {name}: {state}")
     ffmpeg = facts["ffmpeg"]
     print(f"ffmpeg: {ffmpeg['version']} ({ffmpeg['path']})" if ffmpeg else "ffmpeg: not found")
+    libjpeg = facts["libjpeg_turbo"]
+    print(f"libjpeg-turbo: {libjpeg.get('version') or libjpeg['error']}")
     print("libx264" if facts["x264"] else "libx264: none found")
     for library in facts["x264"]:
         mark = "*" if library["default"] else " "

@@ -97,13 +97,10 @@ def read(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> JpegFile:
         tables = _raw.Tables()
         pointers = _raw.Pointers(*(array.ctypes.data for array in coefficients))
         _call(handle, _raw.library().idse_jpeg_read_coefficients, pointers, tables)
-        found = [np.array(table, np.uint16).reshape(8, 8) for table in tables[: layout.components]]
-        if any((table == 0).any() for table in found):
-            raise InputError(f"{_ACTION}: a quantisation table holds 0")
         return JpegFile(
             layout=layout,
             coefficients=coefficients,
-            tables=found,
+            tables=[np.array(t, np.uint16).reshape(8, 8) for t in tables[: layout.components]],
             progressive=bool(header.progressive),
             restart_interval=header.restart_interval,
             markers=markers,
