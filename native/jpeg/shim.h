@@ -15,15 +15,16 @@
 enum { IDSE_JPEG_COMPONENTS = 3, IDSE_JPEG_BLOCK = 64, IDSE_JPEG_MESSAGE = 256 };
 
 /* No file of more scans is read or written: a small one can hold enough of them to keep a decoder
- * busy for hours. Encoders write about ten. */
-enum { IDSE_JPEG_MAX_SCANS = 100 };
+ * busy for hours. Encoders write about ten. Nor of more COM and APPn segments: libjpeg's time for
+ * them grows with their square. */
+enum { IDSE_JPEG_MAX_SCANS = 100, IDSE_JPEG_MAX_SEGMENTS = 4096 };
 
 enum {
     IDSE_JPEG_OK = 0,
     IDSE_JPEG_DAMAGED = -1,     /* not a JPEG, cut short, or corrupt */
     IDSE_JPEG_UNSUPPORTED = -2, /* a kind of JPEG that this does not read */
     IDSE_JPEG_NO_MEMORY = -3,
-    IDSE_JPEG_LIMIT = -4,   /* more pixels or scans than allowed */
+    IDSE_JPEG_LIMIT = -4,   /* more pixels, scans or segments than allowed */
     IDSE_JPEG_REFUSED = -5, /* the caller asked for what cannot be */
 };
 

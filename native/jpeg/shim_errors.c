@@ -78,10 +78,34 @@ static int is_harmless(const struct jpeg_error_mgr *err)
     }
 }
 
+/* libjpeg's trace messages are the only sign of a segment while it reads a header. */
+static void count_segment(idse_errors *errors)
+{
+    switch (errors->base.msg_code) {
+    case JTRC_MISC_MARKER:
+    case JTRC_APP0:
+    case JTRC_JFIF:
+    case JTRC_JFIF_EXTENSION:
+    case JTRC_THUMB_JPEG:
+    case JTRC_THUMB_PALETTE:
+    case JTRC_THUMB_RGB:
+    case JTRC_APP14:
+    case JTRC_ADOBE:
+        if (++errors->segments > IDSE_JPEG_MAX_SEGMENTS) {
+            idse_fail(errors, IDSE_JPEG_LIMIT, "more than %d COM and APPn segments",
+                      IDSE_JPEG_MAX_SEGMENTS);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
 static void emit_message(j_common_ptr cinfo, int level)
 {
-    if (level >= 0) {
-        return; /* a trace message */
+    if (level >= 0) { /* a trace message */
+        count_segment((idse_errors *)cinfo->err);
+        return;
     }
     if (!is_harmless(cinfo->err)) {
         escape_with_message(cinfo);
@@ -100,6 +124,7 @@ struct jpeg_error_mgr *idse_errors_init(idse_errors *errors)
     errors->base.error_exit = escape_with_message;
     errors->base.emit_message = emit_message;
     errors->base.output_message = output_message;
+    errors->segments = 0;
     errors->status = IDSE_JPEG_OK;
     errors->message[0] = '\0';
     return &errors->base;

@@ -12,6 +12,7 @@
 typedef struct {
     struct jpeg_error_mgr base; /* first: libjpeg hands out a pointer to it */
     jmp_buf escape;
+    int segments; /* COM and APPn, as far as the file has been read */
     int status;
     char message[IDSE_JPEG_MESSAGE];
 } idse_errors;

@@ -150,6 +150,17 @@ def test_a_limit_of_pixels_is_the_callers():
             function(data, max_pixels=1199)
 
 
+@pytest.mark.parametrize(
+    "segment", [b"\xff\xfe\0\2", b"\xff\xe0\0\2", b"\xff\xee\0\2", b"\xff\xe5\0\2"]
+)
+def test_floods_of_segments_are_refused(segment):
+    data = jpeg.encode(picture(40, 30), quality=40)
+    many = data[:20] + 4095 * segment + data[20:]
+    assert len(jpeg.read(many).markers) == 4096
+    with pytest.raises(InputError, match="more than 4096 COM and APPn segments"):
+        jpeg.read(data[:20] + 10**6 * segment + data[20:])
+
+
 @pytest.mark.parametrize("shape", [(1, 65500), (65500, 1)])
 def test_the_longest_sides_work(shape):
     pixels = np.arange(65500, dtype=np.uint32).astype(np.uint8).reshape(shape)

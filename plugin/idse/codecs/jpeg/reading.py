@@ -86,7 +86,8 @@ def read(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> JpegFile:
     InputError
         Not a JPEG, cut short or corrupt (libjpeg's own words say how); a kind that is not read:
         CMYK, more than 8 bits, arithmetic-coded, lossless, hierarchical; coded as RGB; a chroma
-        sampling other than 4:2:0, 4:2:2 and 4:4:4; too large, or of more than 100 scans.
+        sampling other than 4:2:0, 4:2:2 and 4:4:4; too large, of more than 100 scans, or of more
+        than 4096 COM and APPn segments.
     CodecError
         Out of memory.
     """
