@@ -6,7 +6,7 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from jpeg_pictures import SAMPLINGS, SIZES, picture
+from jpeg_pictures import SAMPLINGS, SIZES, coefficients, picture
 from PIL import Image
 
 from idse.codecs import jpeg
@@ -156,6 +156,23 @@ def test_other_decoders_read_coefficients_under_three_tables(sampling, scans):
         flag = cv2.IMREAD_COLOR_BGR
         opened = cv2.imdecode(np.frombuffer(data, np.uint8), flag)[..., ::-1]
         assert np.abs(jpeg.decode(data).astype(int) - opened).max() <= 2
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_jpegtran_finds_the_same_coefficients_in_every_script(sampling):
+    layout = jpeg.JpegLayout(45, 37, sampling)
+    arrays = coefficients(layout, 0)
+    tables = np.random.default_rng(3).integers(1, 256, (layout.components, 8, 8))
+    sequential, progressive = (
+        jpeg.write(layout, arrays, list(tables), scans=scans) for scans in (None, jpeg.SIMPLE)
+    )
+    for source, option, expected in (
+        (progressive, "-optimize", sequential),
+        (sequential, "-progressive", progressive),
+    ):
+        run = subprocess.run(["jpegtran", option], input=source, capture_output=True, check=True)
+        assert run.stdout == expected
 
 
 @pytest.mark.full
