@@ -6,10 +6,10 @@
 
 #include <math.h>
 
-void idse_step_costs(const float ac[SYMBOLS], float end_bits, float lambda, step_costs *costs)
+void idse_step_costs(const float ac[SYMBOLS], float lambda, step_costs *costs)
 {
     memset(costs, 0, sizeof(*costs));
-    costs->end = lambda * end_bits;
+    costs->end = lambda * ac[0];
     for (int size = 1; size <= MAX_SIZE; size++) {
         float *step = costs->step[size], *least = costs->least[size];
         for (int run = 0; run < BLOCK_SIZE - 1; run++)
@@ -25,8 +25,7 @@ void idse_step_costs(const float ac[SYMBOLS], float end_bits, float lambda, step
 }
 
 WIDE void idse_scale_block(const float *restrict coefficients, const float *restrict weights,
-                           const quantiser *restrict q, float threshold,
-                           scaled_block *restrict out)
+                           const quantiser *restrict q, scaled_block *restrict out)
 {
     uint8_t found[BLOCK_SIZE];
     for (int k = 0; k < BLOCK_SIZE; k++) {
@@ -34,7 +33,7 @@ WIDE void idse_scale_block(const float *restrict coefficients, const float *rest
         const float scale = weights[k] * q->step[k] * q->step[k];
         out->ratio[k] = ratio;
         out->scale[k] = scale;
-        found[k] = (ratio >= 0.5F) & (scale * (2 * ratio - 1) > threshold);
+        found[k] = (ratio >= 0.5F) & (scale > 0);
     }
     out->candidates = zigzag_mask(gather_flags(found) & ~UINT64_C(1));
 }
@@ -85,34 +84,26 @@ static inline void add_state(state *restrict states, int count, int position, fl
                             .previous = (int8_t)previous};
 }
 
-static void count_step(histogram *counts, int run, int level)
-{
-    counts->count[ZRL] += (uint32_t)run / 16;
-    counts->count[run % 16 << 4 | magnitude_bits((unsigned)level)]++;
-}
-
-float idse_choose_band(const scaled_block *block, const float *coefficients,
-                       const step_costs *costs, int first, int last, int may_be_zero,
-                       histogram *counts, int16_t *levels)
+block_choice idse_choose_block(const scaled_block *block, const float *coefficients,
+                               const step_costs *costs, histogram *counts, int16_t *levels)
 {
     state states[BLOCK_SIZE];
     int count = 1;
-    states[0] = (state){.position = (int8_t)(first - 1)};
-    for (uint64_t left = block->candidates & band_mask(first, last); left; left &= left - 1) {
+    states[0] = (state){0};
+    for (uint64_t left = block->candidates; left; left &= left - 1) {
         const int k = __builtin_ctzll(left), n = idse_natural[k];
         add_state(states, count++, k, block->ratio[n], block->scale[n], costs);
     }
-    float best = INFINITY;
+    float best = costs->end;
     int end = 0;
-    for (int i = !may_be_zero; i < count; i++) {
-        const float cost = states[i].cost + (states[i].position < last ? costs->end : 0);
+    for (int i = 1; i < count; i++) {
+        const float cost = states[i].cost + (states[i].position < 63 ? costs->end : 0);
         if (cost < best) {
             best = cost;
             end = i;
         }
     }
-    if (counts && states[end].position < last)
-        counts->count[0]++;
+    const block_choice choice = {states[end].cost, states[end].position};
     while (end > 0) {
         const state *s = &states[end];
         const int n = idse_natural[s->position];
@@ -121,5 +112,5 @@ float idse_choose_band(const scaled_block *block, const float *coefficients,
         if (counts)
             count_step(counts, s->position - states[end].position - 1, s->level);
     }
-    return best;
+    return choice;
 }

@@ -9,7 +9,7 @@ typedef struct {
     float step[MAX_SIZE + 1][BLOCK_SIZE];  /* a level of a size behind a run of zeros */
     float least[MAX_SIZE + 1][BLOCK_SIZE]; /* the same, for this run or any longer one */
     float saving[MAX_SIZE + 1];            /* at most, by a size less */
-    float end;                             /* an end of block */
+    float end;                             /* an end of block, added where the last is not 63 */
 } step_costs;
 
 typedef struct {
@@ -20,23 +20,32 @@ typedef struct {
  * step. Positions are natural, those in `candidates` zigzag. */
 typedef struct {
     float ratio[BLOCK_SIZE], scale[BLOCK_SIZE];
-    uint64_t candidates; /* that may get a level */
+    uint64_t candidates; /* AC that may get a level */
 } scaled_block;
 
-/* A level of 1 is only considered where it lowers the distortion by more than `threshold`. */
 void idse_scale_block(const float *coefficients, const float *weights, const quantiser *q,
-                      float threshold, scaled_block *out);
+                      scaled_block *out);
 
 /* `ac`: bits of each symbol, without those that follow it. */
-void idse_step_costs(const float ac[SYMBOLS], float end_bits, float lambda, step_costs *costs);
+void idse_step_costs(const float ac[SYMBOLS], float lambda, step_costs *costs);
 
-/* Chooses the levels of zigzag positions first..last; `levels` must hold zeros there. Returns their
- * cost, end of block included, relative to zeros without one. Unless `may_be_zero`, there is at least
- * one level; the result is INFINITY, and the band zero, where there cannot be. Their symbols are
- * added to `counts` unless that is NULL. */
-float idse_choose_band(const scaled_block *block, const float *coefficients,
-                       const step_costs *costs, int first, int last, int may_be_zero,
-                       histogram *counts, int16_t *levels);
+/* Adds the symbol of a level behind `run` zeros. */
+static inline void count_step(histogram *counts, int run, int level)
+{
+    counts->count[ZRL] += (uint32_t)run / 16;
+    counts->count[run % 16 << 4 | magnitude_bits((unsigned)level)]++;
+}
+
+/* The levels chosen for a block. */
+typedef struct {
+    float cost; /* relative to zeros, without an end of block */
+    int last;   /* zigzag position of the last level, or 0 */
+} block_choice;
+
+/* Chooses the AC levels of a block; `levels` must hold zeros. Their symbols are added to `counts`,
+ * without an end of block, unless that is NULL. */
+block_choice idse_choose_block(const scaled_block *block, const float *coefficients,
+                               const step_costs *costs, histogram *counts, int16_t *levels);
 
 /* DC coefficients of a component in coding order, in steps and weights of a squared step, with links
  * for the search. */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { PATHS = 8 }; /* kept beside each other */
+enum { PATHS = 4 }; /* kept beside each other */
 
 typedef struct {
     double cost;  /* with what its pending run costs so far */
@@ -21,6 +21,13 @@ void idse_run_costs(const float ac[SYMBOLS], float lambda, run_costs *costs)
         costs->total[class] = lambda * (ac[class << 4] + (float)class);
         costs->most = fmaxf(costs->most, costs->total[class]);
     }
+}
+
+void idse_count_run(histogram *counts, uint32_t *run)
+{
+    if (*run)
+        counts->count[(magnitude_bits(*run) - 1) << 4]++;
+    *run = 0;
 }
 
 /* Makes a pending run one block longer. */
@@ -55,7 +62,7 @@ static int prune(path *paths, int count, double slack)
     return kept - 1;
 }
 
-int idse_choose_runs(const float *cost, const uint8_t *ends, int64_t blocks, const run_costs *costs,
+int idse_choose_runs(const float *cost, const uint8_t *last, int64_t blocks, const run_costs *costs,
                      uint8_t *keep)
 {
     int32_t *before = malloc(sizeof(*before) * (size_t)blocks);
@@ -71,9 +78,14 @@ int idse_choose_runs(const float *cost, const uint8_t *ends, int64_t blocks, con
         const path from = paths[best];
         for (int i = 0; i < count; i++)
             lengthen(&paths[i], costs);
-        if (cost[b] < INFINITY) {
+        if (last[b]) {
+            const int ends = last[b] < 63;
             before[b] = from.last;
-            paths[count++] = (path){from.cost + (double)cost[b], ends[b], (int32_t)b};
+            paths[count++] = (path){
+                .cost = from.cost + (double)cost[b] + (ends ? (double)costs->total[0] : 0),
+                .run = (uint32_t)ends,
+                .last = (int32_t)b,
+            };
         }
         count = prune(paths, count, costs->most);
     }

@@ -34,11 +34,6 @@ typedef struct {
     int32_t ss, se, ah, al;
 } idse_scan;
 
-/* Zigzag positions first..last of a component that one progressive scan codes. */
-typedef struct {
-    int32_t component, first, last;
-} idse_band;
-
 EXPORT int idse_trellis_abi(void);
 
 /* Colour conversion, downsampling and edges of libjpeg-turbo (its default encoder), then an 8x8 DCT
@@ -51,11 +46,11 @@ EXPORT int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int w
 EXPORT int idse_trellis_check(const float *values, int64_t count);
 
 /* Chooses `levels` that minimise sum of weight * (coefficient - table entry * level)^2 + `lambda` *
- * bits. `tables`: 64 entries for each component. `bands`: the AC scans of a
- * progressive file, all components' in order; n_bands 0 is a sequential file. */
+ * bits. `tables`: 64 entries for each component. Bits are those of a sequential file with
+ * one scan, or of a progressive one where each component's AC is one scan and DC of luma another. */
 EXPORT int idse_trellis_run(const idse_grid *grid, const float *const coefficients[3],
                             const float *const weights[3], const uint16_t *tables, float lambda,
-                            const idse_band *bands, int n_bands, int16_t *levels);
+                            int progressive, int16_t *levels);
 
 /* The weighted squared error of `levels`. */
 EXPORT double idse_trellis_distortion(const idse_grid *grid,

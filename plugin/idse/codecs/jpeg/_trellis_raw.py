@@ -67,24 +67,18 @@ class RawScan(Structure):
     )
 
 
-class Band(Structure):
-    """``idse_band``."""
-
-    _fields_ = (("component", c_int32), ("first", c_int32), ("last", c_int32))
-
-
 @cache
 def library() -> ctypes.CDLL:
     """Return ``libidse_trellis`` with the prototype of every function set."""
     lib = native.load("idse_trellis", _ABI)
-    grid, scan, bands = POINTER(Grid), POINTER(RawScan), POINTER(Band)
+    grid, scan = POINTER(Grid), POINTER(RawScan)
     signatures = {
         # pixels, stride, width, height, channels, grid, out
         "transform": ([c_void_p, c_ssize_t, c_int, c_int, c_int, grid, Pointers], c_int),
         # values, count
         "check": ([c_void_p, c_int64], c_int),
-        # grid, coefficients, weights, tables, lambda, bands, n_bands, levels
-        "run": ([grid, Pointers, Pointers, c_void_p, c_float, bands, c_int, c_void_p], c_int),
+        # grid, coefficients, weights, tables, lambda, progressive, levels
+        "run": ([grid, Pointers, Pointers, c_void_p, c_float, c_int, c_void_p], c_int),
         # grid, coefficients, weights, tables, levels
         "distortion": ([grid, Pointers, Pointers, c_void_p, c_void_p], c_double),
         # grid, levels, scan, progressive, interval, exact

@@ -30,13 +30,6 @@ def _offsets(layout: JpegLayout) -> list[int]:
     return [0, *np.cumsum(list(counts)).tolist()]
 
 
-def _bands(layout: JpegLayout) -> ctypes.Array[_trellis_raw.Band]:
-    bands = [
-        _trellis_raw.Band(i, *band) for i in range(layout.components) for band in ((1, 8), (9, 63))
-    ]
-    return (_trellis_raw.Band * len(bands))(*bands)
-
-
 class Quantiser:
     """A picture's coefficients and their weights, to be quantised with any tables and lambda.
 
@@ -97,15 +90,13 @@ class Quantiser:
             raise InputError(f"lambda is {lam}: it must be a finite number >= 0")
         checked = np.stack(checked_tables(tables, self.layout.components))
         levels = np.empty((_offsets(self.layout)[-1], 64), np.int16)
-        bands = _bands(self.layout) if progressive else (_trellis_raw.Band * 0)()
         status = _trellis_raw.library().idse_trellis_run(
             ctypes.byref(_trellis_raw.grid(self.layout)),
             _trellis_raw.pointers(self._coefficients),
             _trellis_raw.pointers(self._weights),
             checked.ctypes.data,
             lam,
-            bands,
-            len(bands),
+            progressive,
             levels.ctypes.data,
         )
         _trellis_raw.check(status)
