@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 FloatBlocks = npt.NDArray[np.float32]
 Table = npt.NDArray[np.uint8]
 
-ALPHA = 0.05
-STRENGTH = 1.0
+ALPHA = 0.01
+BALANCE = 0.5
 # lambda in units of scale^2. 2 ln 2 / 12 = 0.116 is the slope of a uniform quantiser at high rate.
 _SLOPE = 0.12
 # A frequency that matters less than this share of the most important one has the longest step.
@@ -73,9 +73,9 @@ class CoefficientPlan:
         Parameters
         ----------
         scale
-            Above 0; the larger, the smaller the file. It is the error of a step in units of the
-            networks' features, ``scale^2 = w q^2``, so that pictures coded at one scale are
-            balanced: a byte more buys the same accuracy in each of them.
+            Above 0; the larger, the smaller the file. ``scale^2`` is what an error of one step
+            costs, the same for every frequency of every picture coded at that scale: bytes then
+            go to the pictures that need them.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class CoefficientPlan:
 
 
 def plan(
-    weights: Sequence[FloatBlocks], *, alpha: float = ALPHA, strength: float = STRENGTH
+    weights: Sequence[FloatBlocks], *, alpha: float = ALPHA, balance: float = BALANCE
 ) -> CoefficientPlan:
     """Return the plan for a picture.
 
@@ -104,8 +104,10 @@ def plan(
     alpha
         Weight of plain squared error beside importance, at least 0: tau = alpha * tau_tilde with
         tau_tilde the mean importance per sample, so that at 1 both count the same on average.
-    strength
-        How far blocks may differ in weight: the exponent of their importance, 0 (none) to 1.
+    balance
+        How far pictures coded at one scale may differ in quality, 0 to 1. At 1 an error of the
+        features costs the same in all of them, so that a picture whose features are ten times as
+        sensitive is coded that much finer; at 0 pictures have the same mean weight, 1.
 
     Raises
     ------
@@ -115,14 +117,16 @@ def plan(
     """
     if not (math.isfinite(alpha) and alpha >= 0):
         raise InputError(f"alpha {alpha!r} must be a number from 0 on")
-    if not 0 <= strength <= 1:
-        raise InputError(f"strength {strength!r} must be a number from 0 to 1")
+    if not 0 <= balance <= 1:
+        raise InputError(f"balance {balance!r} must be a number from 0 to 1")
     _check(weights)
-    samples = sum(w.size for w in weights)
-    tau = alpha * sum(float(w.sum(dtype=np.float64)) for w in weights) / samples
-    parts = [_plane(w, tau, strength) for w in weights]
+    mean = sum(float(w.sum(dtype=np.float64)) for w in weights) / sum(w.size for w in weights)
+    if not mean > 0:  # The network is blind to the picture: plain squared error is left.
+        weights, mean = [np.ones_like(w) for w in weights], 1.0
+    factor = mean ** (balance - 1)
+    parts = [_plane(w, max(alpha, _LEAST) * mean, factor) for w in weights]
     return CoefficientPlan(
-        weights=tuple(found for found, _ in parts), spectra=tuple(mean for _, mean in parts)
+        weights=tuple(found for found, _ in parts), spectra=tuple(spec for _, spec in parts)
     )
 
 
@@ -137,17 +141,22 @@ def _check(weights: Sequence[FloatBlocks]) -> None:
 
 
 def _plane(
-    weights: FloatBlocks, tau: float, strength: float
+    weights: FloatBlocks, tau: float, factor: float
 ) -> tuple[FloatBlocks, npt.NDArray[np.float64]]:
-    """Return a component's weights, smoothed, and their mean spectrum; tau is in both."""
+    """Return a component's weights, smoothed, and their mean spectrum; tau is in both.
+
+    A sketch of few rows is noisy where a block's Jacobian has few directions. What blocks have in
+    common, the spectrum, and what a block's frequencies and its neighbours have in common, its
+    energy, are known far better than a single weight, of which half is taken.
+    """
     spectrum = weights.mean((0, 1), dtype=np.float64)
-    if not spectrum.max() > 0:
-        # A network that is blind to it: any weight will do, and all bits are wasted.
-        flat = max(tau, _LEAST)
-        return np.full_like(weights, flat), np.full((8, 8), flat)
-    spectrum = np.maximum(spectrum, _LEAST * spectrum.max())
-    relative = weights / spectrum.astype(np.float32)
-    block = binomial(relative.mean((2, 3))) ** strength
-    block *= 1 / block.mean()
-    found = block[..., None, None] * spectrum.astype(np.float32) + np.float32(tau)
-    return found, spectrum + tau
+    if spectrum.max() > 0:
+        spectrum = np.maximum(spectrum, _LEAST * spectrum.max())
+        shape = (0.5 * factor * spectrum).astype(np.float32)
+        block = np.einsum("ijkl,kl->ij", weights, (1 / spectrum / 64).astype(np.float32))
+        found = binomial(block)[..., None, None] * shape
+        found += np.float32(0.5 * factor) * weights
+    else:
+        found = np.zeros_like(weights)
+    found += np.float32(factor * tau)
+    return found, factor * (spectrum + tau)
