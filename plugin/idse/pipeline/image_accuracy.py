@@ -126,4 +126,6 @@ def _found_again(source: Detections, coded: Detections) -> float:
     recall = kept / float(source.scores.sum())
     total = float(coded.scores.sum())
     precision = new / total if total > 0 else 0.0
-    return 0.0 if recall + precision == 0 else 2 * recall * precision / (recall + precision)
+    if recall + precision == 0:
+        return 0.0
+    return min(1.0, 2 * recall * precision / (recall + precision))

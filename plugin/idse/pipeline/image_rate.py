@@ -32,6 +32,7 @@ _CLOSE, _CLOSE_BYTES = 0.0005, 2
 # log(lambda) with fixed tables.
 _SIZE_SLOPE, _DISTORTION_SLOPE, _LAMBDA_SLOPE = -0.55, 1.0, -0.15
 _SAME_DISTORTION = 0.01
+_NOTHING = 1e-300  # of distortion, so that it has a logarithm
 _MOST_STEPS, _MOST_MIXES = 8, 16
 # Scales at which all steps are 1, and at which not even the largest coefficient is worth its bits.
 _FINEST, _COARSEST = 0.5, 2.0**18
@@ -106,14 +107,27 @@ class Search:
 
     def at(self, scale: float) -> Solution:
         """Return the JPEG of one scale."""
-        return self._run(scale, self._plan.at(scale))
+        point = self._plan.at(scale)
+        quantised = self._run(point)
+        return self._solution(scale, point, quantised, self._script(quantised))
 
-    def _run(self, scale: float, point: OperatingPoint) -> Solution:
-        quantised = self._quantiser.run(point.tables, point.lam, progressive=self._progressive)
-        return self._solution(scale, point, quantised)
+    def _run(self, point: OperatingPoint) -> Quantised:
+        return self._quantiser.run(point.tables, point.lam, progressive=self._progressive)
 
-    def _solution(self, scale: float, point: OperatingPoint, quantised: Quantised) -> Solution:
-        scans = best_scans(quantised) if self._progressive else None
+    def _script(self, quantised: Quantised) -> Sequence[Scan] | None:
+        """Return the scans of the smallest file; of a small one that may be a sequential scan."""
+        if not self._progressive:
+            return None
+        scans = best_scans(quantised)
+        return None if quantised.size() < quantised.size(scans) else scans
+
+    def _solution(
+        self,
+        scale: float,
+        point: OperatingPoint,
+        quantised: Quantised,
+        scans: Sequence[Scan] | None,
+    ) -> Solution:
         size = quantised.size(scans, restart_rows=self._restart_rows) + self._overhead
         return Solution(scale=scale, point=point, quantised=quantised, scans=scans, size=size)
 
@@ -129,9 +143,14 @@ class Search:
         descent = self._descent(math.log(limit), _SIZE_SLOPE)
         near = below = None
         while descent.next is not None:
-            x = descent.next
-            found = self.at(2.0**x)
-            descent.add(x, math.log(found.size))
+            scale = 2.0**descent.next
+            # The choice of scans costs as much as half a run of the trellis, and hardly moves.
+            if near is None:
+                found = self.at(scale)
+            else:
+                point = self._plan.at(scale)
+                found = self._solution(scale, point, self._run(point), near.scans)
+            descent.add(descent.next, math.log(found.size))
             if found.size <= limit and (below is None or found.size > below.size):
                 below = found
             if near is None or _gap(found, limit) < _gap(near, limit):
@@ -139,6 +158,7 @@ class Search:
             if _gap(near, limit) < _NEAR:
                 break
         assert near is not None
+        near = self._solution(near.scale, near.point, near.quantised, self._script(near.quantised))
         if (descent.above is None or descent.below is None) and _gap(near, limit) >= _NEAR:
             return near  # all that there is lies on one side
         return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
@@ -154,7 +174,8 @@ class Search:
             # Each time a little farther than what the slope says is enough.
             beyond = math.log(limit / found.size) + (step if found.size <= limit else -step)
             lam = found.point.lam * math.exp(min(max(beyond / _LAMBDA_SLOPE, -2), 2))
-            found = self._run(near.scale, replace(found.point, lam=lam))
+            point = replace(found.point, lam=lam)
+            found = self._solution(near.scale, point, self._run(point), near.scans)
             step *= 2
         return fits
 
@@ -169,7 +190,7 @@ class Search:
             count = low[0] + round((high[0] - low[0]) * share)
             count = min(max(count, low[0] + 1), high[0] - 1)
             quantised = mix(over.quantised, fits.quantised, count)
-            found = self._solution(fits.scale, fits.point, quantised)
+            found = self._solution(fits.scale, fits.point, quantised, fits.scans)
             if found.size <= limit:
                 low = (count, found.size)
                 best = found if found.size > best.size else best
@@ -185,20 +206,22 @@ class Search:
         distortion
             Weighted squared error, as `idse.codecs.jpeg.Quantised.distortion` has it.
         """
-        level = math.log(max(distortion, 1e-300))
+        level = math.log(max(distortion, _NOTHING))
         descent = self._descent(-level, -_DISTORTION_SLOPE)
-        best: tuple[float, Solution] | None = None
+        best: tuple[float, float, OperatingPoint, Quantised] | None = None
         while descent.next is not None:
-            x = descent.next
-            found = self.at(2.0**x)
-            y = math.log(max(found.quantised.distortion, 1e-300))
-            descent.add(x, -y)
-            if best is None or abs(y - level) < best[0]:
-                best = (abs(y - level), found)
+            scale = 2.0**descent.next
+            point = self._plan.at(scale)
+            quantised = self._run(point)
+            found = math.log(max(quantised.distortion, _NOTHING))
+            descent.add(descent.next, -found)
+            if best is None or abs(found - level) < best[0]:
+                best = (abs(found - level), scale, point, quantised)
             if best[0] < _SAME_DISTORTION:
                 break
         assert best is not None
-        return best[1]
+        _, scale, point, quantised = best
+        return self._solution(scale, point, quantised, self._script(quantised))
 
     def coarsest(self, agrees: Callable[[Solution], bool]) -> tuple[Solution, bool]:
         """Return the coarsest JPEG that a judge agrees to, and whether it does.

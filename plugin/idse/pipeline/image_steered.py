@@ -16,12 +16,22 @@ from idse.pipeline.image_stock import out_of_reach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
     from idse.allocation.tables import CoefficientPlan
     from idse.codecs.jpeg import Marker
     from idse.pipeline.image_network import Networks
     from idse.pipeline.image_options import JpegOptions
     from idse.pipeline.image_rate import Solution
     from idse.pipeline.image_source import SourceImage
+
+# Coefficients that were chosen by a sketch lose more than it says, those of libjpeg do not: equal
+# by the sketch, ours had 0.9 to 1.4 times the distance of outputs (COCO, quality 90 to 20).
+_TRUST = 0.75
+# Where a set shares a scale, a picture in which a network sees nothing would get no bits at all. It
+# loses no more than by libjpeg at its quality over this.
+_WORST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +109,7 @@ class SteeredImage:
         Parameters
         ----------
         scale
-            Of the plan, where a whole set shares one; the options' quality then does not count.
+            Of the plan, where a whole set shares one: it then stands for the quality.
 
         Raises
         ------
@@ -114,14 +124,29 @@ class SteeredImage:
             return self._fitting(limit)
         if options.accuracy is not None:
             return self._agreeing(options.accuracy)
-        if scale is not None:
-            return self._coded(self.search.at(scale))
-        return self._coded(self.search.match(self.stock_distortion(options.quality_or_default)))
+        quality = options.quality_or_default
+        if scale is None:
+            return self._coded(self.matching(quality))
+        solution = self.search.at(scale)
+        least = max(1, quality // _WORST)
+        if solution.quantised.distortion > _TRUST * self.stock_distortion(least):
+            solution = self.matching(least)
+        return self._coded(solution)
+
+    def matching(self, quality: int) -> Solution:
+        """Return the JPEG that is as good for the network as libjpeg's of a quality."""
+        return self.search.match(_TRUST * self.stock_distortion(quality))
 
     def stock_distortion(self, quality: int) -> float:
         """Return what libjpeg's own file of a quality loses, as the trellis weighs it."""
         tables = [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]
         return self._quantiser.run(tables, 0.0, progressive=False).distortion
+
+    def luma_importance(self) -> npt.NDArray[np.float32]:
+        """Return what errors of luma cost, float32 ``(height, width)``, the same in each block."""
+        mean: npt.NDArray[np.float32] = self.plan.weights[0].mean((2, 3))
+        blocks = mean.repeat(8, 0).repeat(8, 1)
+        return blocks[: self.layout.height, : self.layout.width]
 
     def write(self, solution: Solution) -> bytes:
         """Return the file of a solution."""

@@ -1,0 +1,246 @@
+"""``idse image``: pictures in, smaller plain JPEGs out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from idse.cli._progress import StatusLine, clock
+from idse.errors import InputError
+from idse.pipeline import image_arguments
+
+if TYPE_CHECKING:
+    from idse.pipeline.folder import FolderProgress
+    from idse.pipeline.folder_report import FolderReport
+    from idse.pipeline.image import JpegEncoder
+    from idse.pipeline.image_options import JpegOptions
+    from idse.pipeline.image_report import ImageReport
+    from idse.pipeline.image_source import SourceImage
+
+_DESCRIPTION = """\
+Encode a picture, or a folder of them, as JPEG with the bits where a vision network looks: tables of
+its own for every picture, and coefficients chosen by what they are worth to the network. Any
+decoder reads the result. EXIF data and ICC profile are kept; pixels are never turned, the network
+sees them as they are shown.
+"""
+_EPILOG = """\
+examples:
+  idse image street.png small.jpg                       as useful to yolov4-tiny as quality 75
+  idse image street.png small.jpg --target-bytes 20k    no byte more than 20000
+  idse image street.png small.jpg --accuracy 0.95       the smallest that shows it nearly the same
+  idse image street.png stock.jpg --no-steer            plain libjpeg-turbo, to compare with
+  idse image cat.webp cat.jpg --model efficientnet-lite0 --bpp 0.5
+  idse image photos small --quality 60 --report small.csv
+  curl -s https://example.com/a.png | idse image - - --bpp 1 > a.jpg
+
+Of a folder every picture is encoded, in subfolders, too; other files stay where they are. A run
+that was interrupted goes on where it was; pictures that cannot be read are listed and counted, and
+the others are encoded. Existing files are replaced only with --overwrite, and only once the new one
+is complete. Exit code 0, 2 for an error (in a folder: if any picture failed), 130 for Ctrl-C.
+"""
+_PROGRESS_SECONDS = 0.25
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Attach the command to the parser."""
+    parser = commands.add_parser(
+        "image",
+        help="encode a picture or a folder of them as JPEG, steered by a network",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source", metavar="IN", help="picture that Pillow reads, folder, or '-' for standard input"
+    )
+    parser.add_argument(
+        "target", metavar="OUT", help="JPEG file, folder, or '-' for standard output"
+    )
+    image_arguments.add_encoding(parser)
+    image_arguments.add_steering(parser)
+    _add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("-y", "--overwrite", action="store_true", help="replace what exists")
+    group.add_argument("--json", action="store_true", help="print what was done as JSON")
+    group.add_argument(
+        "--map-picture", metavar="PNG", help="draw the picture beside what matters in it"
+    )
+    folder = parser.add_argument_group("of a folder")
+    folder.add_argument(
+        "--jobs", type=int, metavar="N", help="processes, each with the networks (one a core)"
+    )
+    folder.add_argument(
+        "--report", metavar="FILE", help="a row for every picture, as .csv or .parquet"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if args.source != "-" and Path(args.source).is_dir():
+        return _run_folder(args)
+    return _run_single(args)
+
+
+def _run_single(args: argparse.Namespace) -> int:
+    for name in ("report", "jobs"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name} is for folders, and {args.source} is none")
+    if args.target == "-" and args.json:
+        raise InputError("the report and the JPEG cannot both go to standard output")
+    from idse.files import check_results, write_atomically
+    from idse.pipeline.image import JpegEncoder
+    from idse.pipeline.image_source import read_image
+
+    options = image_arguments.jpeg_options(args)
+    steering = image_arguments.image_steering(args)
+    if args.map_picture is not None and steering is None:
+        raise InputError("--map-picture shows what matters to a network: leave out --no-steer")
+    _check_target(args)
+    check_results([args.map_picture], keep=[args.source, args.target])
+    source = read_image(sys.stdin.buffer.read() if args.source == "-" else args.source)
+    encoder = JpegEncoder(
+        model=None if steering is None else steering.models,
+        n_s=args.n_s,
+        seed=args.seed,
+        strict=args.strict,
+    )
+    made = encoder.encode_image(source, options)
+    if args.target == "-":
+        sys.stdout.buffer.write(made.data)
+    else:
+        write_atomically(args.target, made.data)
+    if args.map_picture is not None:
+        _draw(args.map_picture, encoder, source, options)
+    if args.json:
+        print(made.report.to_json(), end="")
+    elif args.target != "-":
+        print(f"{args.target}: {_summary(made.report)}")
+    return 0
+
+
+def _check_target(args: argparse.Namespace) -> None:
+    """Check the file to write before any work is put into it."""
+    from idse.files import check_results
+
+    if args.target == "-":
+        return
+    if Path(args.target).is_file() and not args.overwrite:
+        raise InputError(f"{args.target} exists: give --overwrite to replace it")
+    check_results([args.target], keep=[args.source])
+
+
+def _summary(report: ImageReport) -> str:
+    parts = [f"{report.bytes} bytes, {report.bpp:.2f} bpp"]
+    if report.source_bytes:
+        parts.append(f"{100 * report.bytes / report.source_bytes:.0f} % of the source")
+    if report.steered:
+        parts.append(f"steered by {report.model}")
+    else:
+        parts.append(f"stock libjpeg-turbo at quality {report.quality}")
+    parts.append(f"asked for {report.asked}")
+    if report.agreement is not None:
+        parts.append(f"reached {report.agreement:.3f}")
+    return ", ".join(parts)
+
+
+def _draw(path: str, encoder: JpegEncoder, source: SourceImage, options: JpegOptions) -> None:
+    """Draw the picture and what matters in it, both as they are shown."""
+    import numpy as np
+
+    from idse.importance.overlay import overlay, save_png
+    from idse.picture import MACROBLOCK
+
+    importance = encoder.analyse(source, options).luma_importance()
+    turns = source.rotation // 90
+    shown = np.rot90(importance, turns)
+    for axis in (0, 1):
+        starts = np.arange(0, shown.shape[axis], MACROBLOCK)
+        shown = np.add.reduceat(shown, starts, axis)
+    colours = source.pixels if source.pixels.ndim == 3 else np.stack([source.pixels] * 3, -1)
+    save_png(path, overlay(np.rot90(colours, turns), shown))
+
+
+def _run_folder(args: argparse.Namespace) -> int:
+    if args.map_picture is not None:
+        raise InputError("--map-picture is for one picture")
+    if args.target == "-":
+        raise InputError(f"{args.source} is a folder: name another one to write to")
+    from idse.files import check_results, write_atomically
+    from idse.pipeline.folder import FolderRun
+    from idse.pipeline.folder_report import check_table
+
+    jobs = len(os.sched_getaffinity(0)) if args.jobs is None else args.jobs
+    if args.report is not None:
+        check_table(args.report)
+        check_results([args.report], keep=[])
+    shown = _ProgressLine() if sys.stderr.isatty() else None
+    try:
+        report = FolderRun(
+            Path(args.source),
+            Path(args.target),
+            jpeg=image_arguments.jpeg_options(args),
+            steering=image_arguments.image_steering(args),
+            jobs=jobs,
+            overwrite=args.overwrite,
+            progress=shown,
+        ).run()
+    finally:
+        if shown is not None:
+            shown.clear()
+    if args.report is not None:
+        write_atomically(args.report, report.table(args.report))
+    for row in report.failed:
+        print(f"idse image: {row.source}: {row.error}", file=sys.stderr)
+    print(report.to_json() if args.json else f"{args.target}: {_totals(report)}")
+    return 2 if report.failed else 0
+
+
+class _ProgressLine(StatusLine):
+    """How far a folder is."""
+
+    def __init__(self) -> None:
+        super().__init__(_PROGRESS_SECONDS)
+        self._begin = time.monotonic()
+        self._phase = ""
+
+    def __call__(self, progress: FolderProgress) -> None:
+        now = time.monotonic()
+        if progress.phase != self._phase:
+            self._phase, self._begin = progress.phase, now
+        if not self.due():
+            return
+        elapsed = max(now - self._begin, 1e-3)
+        left = elapsed * (progress.total / max(progress.done, 1) - 1)
+        parts = [
+            progress.phase,
+            f"{progress.done} of {progress.total}",
+            f"{progress.done / elapsed:.1f} pictures/s",
+            f"ETA {clock(left)}",
+        ]
+        if progress.kept:
+            parts.append(f"{progress.kept} kept")
+        if progress.failed:
+            parts.append(f"{progress.failed} failed")
+        self.show(parts)
+
+
+def _totals(report: FolderReport) -> str:
+    facts = report.summary()
+    parts = [f"{facts['encoded']} of {facts['pictures']} pictures encoded"]
+    parts += [f"{facts[name]} {name}" for name in ("kept", "failed") if facts[name]]
+    if report.unsteered:
+        parts.append(f"{report.unsteered} not steered")
+    parts.append(f"{facts['bytes']} bytes from {facts['source_bytes']}")
+    parts.append(f"asked for {report.asked}")
+    parts.append(f"{report.seconds:.1f} s")
+    if report.others:
+        parts.append(f"{report.others} other files left alone")
+    return ", ".join(parts)
