@@ -58,3 +58,30 @@ def test_cost(shared, tmp_path):
     assert 0 < stock["cpu"] < 4 * stock["wall"] + 1
     assert 10 << 20 < stock["peak"] < 4 << 30
     assert found["long"]["loops"] == 2
+
+
+def test_jpeg_cost(shared, tmp_path):
+    found, markdown = run("jpeg_cost", tmp_path, "--runs", "1", "--pictures", "1")
+    stock = found["turns"]["libjpeg-turbo, optimised"]
+    assert len(stock) == 2
+    assert found["ratio"]["libjpeg-turbo, optimised"]["libjpeg-turbo"] == 1
+    for kind in ("baseline", "progressive"):
+        for turn, other in zip(found["turns"][f"ours, {kind}, to a size"], stock, strict=True):
+            assert turn["size"] <= other["size"] // 2
+            assert turn["network"] > 0 == other["network"]
+    for sizes in found["peak_bytes"].values():
+        assert 0 < sizes["1024"] < sizes["2048"] < 1 << 30
+    assert "| ours, baseline, at a scale |" in markdown
+
+
+def test_beat_jpeg(shared, tmp_path):
+    found, markdown = run("beat_jpeg", tmp_path, "--quick", "--only", "coco", "--jobs", "1")
+    (report,) = found["reports"]
+    (chosen,) = report["chosen"].values()
+    assert len(chosen) == 4
+    (part,) = report["samples"]
+    assert len(part["curves"]) == len(report["configurations"]) >= 12
+    ours = part["curves"]["the same, progressive (default)"]
+    assert ours["bytes"] == sorted(ours["bytes"])
+    assert "mozjpeg" in markdown
+    assert (tmp_path / "beat_jpeg-coco_val128.png").exists()

@@ -1,6 +1,7 @@
 """JPEG encoders in the harness: real files of each, what they decode to, and who learns what."""
 
 import io
+import math
 import sys
 from dataclasses import replace
 
@@ -16,12 +17,17 @@ from idse.evaluation.coding import encode_images, prepare_images
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.pixels import decode_jpegs, filter_pixels, jfif_picture, read_pixels
 from idse.evaluation.sources import Clip, find_sources
+from idse.pipeline.image import JpegEncoder
+from idse.pipeline.image_options import JpegOptions
+from idse.pipeline.image_source import SourceImage
 
 pytestmark = pytest.mark.fast
 
 SIZES = [(96, 65), (64, 96), (80, 80), (71, 57)]
 NETWORK = "--model eval_networks:judge"
+TWO = "--model eval_networks:other"
 PEERS = {"libjpeg-turbo": "", "mozjpeg": "", "jpegli": "", "luo": NETWORK, "grace": NETWORK}
+OURS = {"jpeg": NETWORK}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +53,14 @@ def sampling(image):
 
 
 def encoded(cache, source, codec, options="", rate=60):
-    item = Configuration(name=codec, codec=codec, arguments=f"{PEERS[codec]} {options}".strip())
+    item = Configuration(
+        name=codec, codec=codec, arguments=f"{(PEERS | OURS)[codec]} {options}".strip()
+    )
     prepare_images(cache, source, item.coder)
     return encode_images(cache, source, item, rate)
 
 
-@pytest.mark.parametrize("codec", PEERS)
+@pytest.mark.parametrize("codec", [*PEERS, *OURS])
 def test_files_are_plain_jpegs_that_grow_with_quality(codec, odd, tmp_path):
     coarse, fine = (encoded(tmp_path, odd, codec, rate=rate) for rate in (20, 80))
     assert (fine.size > coarse.size).all()
@@ -73,6 +81,8 @@ def test_files_are_plain_jpegs_that_grow_with_quality(codec, odd, tmp_path):
         ("libjpeg-turbo", "--sampling 4:4:4 --progressive", ("4:4:4", True)),
         ("mozjpeg", "--sampling 4:4:4", ("4:4:4", True)),
         ("mozjpeg", "--baseline", ("4:2:0", False)),
+        ("jpegli", "--progressive", ("4:2:0", True)),
+        ("jpeg", "--sampling 4:4:4 --baseline", ("4:4:4", False)),
         ("luo", "--sampling 4:4:4", ("4:4:4", False)),
         ("grace", "--progressive", ("4:2:0", True)),
     ],
@@ -93,6 +103,41 @@ def test_mozjpeg_has_nine_tables_and_a_trellis(odd, tmp_path):
     trellis = encoded(tmp_path, odd, "mozjpeg", "--quant-table 0 --baseline")
     assert opened(plain.streams()[0]).quantization == opened(trellis.streams()[0]).quantization
     assert trellis.size.sum() < plain.size.sum()
+
+
+def test_jpegli_made_progressive_is_the_same_picture(odd, tmp_path):
+    plain, repacked = (encoded(tmp_path, odd, "jpegli", how) for how in ("", "--progressive"))
+    for a, b in zip(plain.streams(), repacked.streams(), strict=True):
+        assert a != b
+        assert np.array_equal(np.asarray(opened(a)), np.asarray(opened(b)))
+
+
+def test_our_files_are_those_that_users_get(odd, tmp_path):
+    alone = encoded(tmp_path, odd, "jpeg", "--without set", rate=50).streams()
+    encoder = JpegEncoder(model="eval_networks:judge")
+    assert alone == [encoder.encode(rgb, quality=50) for rgb in odd.pixels()]
+    sources = [SourceImage(pixels=rgb) for rgb in odd.pixels()]
+    single = [encoder.encode_image(s, JpegOptions(quality=50)).report.scale for s in sources]
+    shared = math.sqrt(math.prod(single))
+    together = encoded(tmp_path, odd, "jpeg", rate=50).streams()
+    expected = [encoder.encode_image(s, JpegOptions(), scale=shared).data for s in sources]
+    assert together == expected != alone
+    two = encoded(tmp_path, odd, "jpeg", TWO, rate=50)
+    assert two.streams() == encoded(tmp_path, odd, "jpeg", TWO + " --without set", 50).streams()
+
+
+def test_parts_of_ours_can_be_left_out(odd, tmp_path):
+    whole, rounded, even = (
+        encoded(tmp_path, odd, "jpeg", f"--without set {part}", rate=60)
+        for part in ("", "--without trellis", "--without blocks")
+    )
+    assert len({whole.path, rounded.path, even.path}) == 3
+    first = [opened(item.streams()[0]).quantization for item in (rounded, even)]
+    assert all(len(tables) == 3 for tables in first)
+    assert rounded.streams() != whole.streams() != even.streams()
+    source, coder = odd.pixels()[0], find_coder("jpeg").parse(NETWORK.split())
+    weights = coder.analyse(odd)["0/0"]
+    assert weights.shape == (-(-source.shape[0] // 8), -(-source.shape[1] // 8), 8, 8)
 
 
 @pytest.mark.parametrize("codec", ["luo", "grace"])
@@ -207,6 +252,9 @@ def test_each_encoder_has_its_sources(folder, odd, tmp_path):
         ("a: mozjpeg --quant-table 9", "9"),
         ("a: jpegli --sampling 4:4:4", "--sampling"),
         ("a: luo --exponent 3", "exponent 3"),
+        ("a: jpeg --quality 50", "quality 50 is what --rates is for"),
+        ("a: jpeg --no-steer", "libjpeg-turbo"),
+        ("a: jpeg --without sky", "sky"),
     ],
 )
 def test_options_that_make_no_sense(text, words):

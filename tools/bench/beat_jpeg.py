@@ -34,16 +34,20 @@ SETS = {
 }
 # Even images of either set that options are chosen on.
 CHOSEN_ON = 32
+QUICK = 3
 OURS = "jpeg"
 
 
-def images(folder: str) -> tuple[Images, Images]:
+def images(folder: str, *, quick: bool) -> tuple[Images, Images]:
     """Return a set's odd images, and the even ones that options are chosen on."""
     (odd,) = find_sources([str(data(folder))], selection="odd", pix_fmt="rgb24")
     assert isinstance(odd, Images)
     even = odd.complement()
     step = max(1, len(even.paths) // CHOSEN_ON)
-    return odd, replace(even, paths=even.paths[::step][:CHOSEN_ON], others=())
+    even = replace(even, paths=even.paths[::step][:CHOSEN_ON], others=())
+    if quick:
+        odd, even = (replace(part, paths=part.paths[:QUICK]) for part in (odd, even))
+    return odd, even
 
 
 def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runner) -> Evaluation:
@@ -63,7 +67,7 @@ def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runne
 
 def main() -> None:
     """Measure, print and write ``results/beat_jpeg.{json,md}`` with a plot for each set."""
-    options = parser(__doc__)
+    options = parser(__doc__, quick=True)
     options.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     options.add_argument("--peers", action="store_true", help="leave ours out, write nothing")
     options.add_argument("--jobs", type=int, default=2)
@@ -79,7 +83,7 @@ def main() -> None:
                 peers = tuple(item for item in suite.configurations if item.codec != OURS)
                 suite = replace(suite, configurations=peers)
             panel = Panel(models=judges, cache=CACHE)
-            found = compare(suite, *images(folder), panel, runner)
+            found = compare(suite, *images(folder, quick=args.quick), panel, runner)
             part = markdown(found, title=suite.title, command=command_line(), judges=judges)
             print(part, flush=True)
             if args.peers:

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 SIDE = 1024
 QUALITY = 75
-PICTURES = 3  # of each kind
 STOCK, MOZJPEG = "libjpeg-turbo, optimised", "mozjpeg, trellis"
 MIB = 1 << 20
 MEMORY = ("libjpeg-turbo, optimised", "mozjpeg, trellis", "ours, to a size")
@@ -95,19 +94,19 @@ class Uniform(Networks):
         return [np.ones((-(-r // 8), -(-c // 8), 8, 8), np.float32) for r, c in shapes]
 
 
-def pictures() -> Iterator[tuple[str, Pixels]]:
-    """Yield pictures of a megapixel: mosaics of four photographs, and photographs made smaller."""
+def pictures(count: int) -> Iterator[tuple[str, Pixels]]:
+    """Yield ``count`` mosaics of four photographs, and as many photographs made smaller."""
     mosaic: list[Pixels] = []
     number = 0
     for path in sorted(data("kodak").iterdir()):
         with Image.open(path) as image:
             if image.size == (768, 512):
                 mosaic.append(np.asarray(image.convert("RGB"))[:, 128:640])
-        if len(mosaic) == 4 and number < PICTURES:
+        if len(mosaic) == 4 and number < count:
             number += 1
             yield f"kodak {number}", np.vstack([np.hstack(mosaic[:2]), np.hstack(mosaic[2:])])
             mosaic = []
-    for path in sorted(data("train_photos/budgie").iterdir())[:PICTURES]:
+    for path in sorted(data("train_photos/budgie").iterdir())[:count]:
         with Image.open(path) as image:
             small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
         yield path.stem, np.asarray(small)
@@ -186,11 +185,11 @@ def timed(encode: Callable[[Pixels], bytes], pixels: Pixels) -> Turn:
     return Turn(1000 * (time.perf_counter() - begin), 0.0, len(made))
 
 
-def take_turns(model: str, runs: int) -> dict[str, list[Turn]]:
+def take_turns(model: str, runs: int, count: int) -> dict[str, list[Turn]]:
     """Run all encoders in turn on every picture, once more before to fill the caches."""
     ours, others = Ours(model), peers()
     turns: dict[str, list[Turn]] = {}
-    for name, pixels in pictures():
+    for name, pixels in pictures(count):
         print(name, file=sys.stderr, flush=True)
         half = len(others[STOCK](pixels))
         modes: dict[str, Callable[[], Turn]] = {
@@ -214,7 +213,7 @@ def peak(case: str, side: int) -> int:
 
 def measure_peak(case: str, side: int) -> int:
     """Encode once in this process, and return by how much that raised its peak."""
-    _, pixels = next(pictures())
+    _, pixels = next(pictures(1))
     repeat = side // SIDE
     large = np.tile(pixels, (repeat, repeat, 1))
     if case in peers():
@@ -277,6 +276,7 @@ def main() -> None:
     """Measure, print and write ``results/jpeg_cost.{json,md}``."""
     options = parser(__doc__)
     options.add_argument("--runs", type=int, default=9)
+    options.add_argument("--pictures", type=int, default=3, help="of each kind (3)")
     options.add_argument("--model", default="yolov4-tiny")
     options.add_argument("--memory", help="measure the peak of one encoder in this process")
     options.add_argument("--side", type=int, default=SIDE)
@@ -286,14 +286,14 @@ def main() -> None:
         print(json.dumps(measure_peak(args.memory, args.side)))
         return
     facts = machine()
-    turns = take_turns(args.model, args.runs)
+    turns = take_turns(args.model, args.runs, args.pictures)
     sides = (SIDE, 2 * SIDE)
     peaks = {case: [peak(case, side) for side in sides] for case in MEMORY}
     versions = [find_coder(name).version() for name in ("libjpeg-turbo", "mozjpeg", "jpegli")]
     versions.append(f"libjpeg-turbo {jpeg.library_version()} in idse")
     text = f"# What JPEG for machines costs\n\n`{command_line()}`\n\n"
     text += (
-        f"{2 * PICTURES} pictures of {SIDE}x{SIDE}, 4:2:0, one thread, medians of {args.runs} "
+        f"{2 * args.pictures} pictures of {SIDE}x{SIDE}, 4:2:0, one thread, medians of {args.runs} "
         f"turns on each; {facts['cores']} cores of {facts['processor']}, load "
         f"{facts['load_before']:.2f} before the run. Others at quality {QUALITY}; ours to what "
         f"libjpeg-turbo loses there, to half of its bytes, or at a scale that is known, as in a "

@@ -10,6 +10,7 @@ from idse.evaluation.coders.base import Coder
 # Loaded when they are asked for: most need a package of their own.
 _CODERS = {
     "x264": ("x264", "X264"),
+    "jpeg": ("idse_jpeg", "IdseJpeg"),
     "libjpeg-turbo": ("libjpeg_turbo", "LibjpegTurbo"),
     "mozjpeg": ("mozjpeg", "Mozjpeg"),
     "jpegli": ("jpegli", "Jpegli"),

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from idse.errors import InputError
 from idse.evaluation.coders.base import Analysis, parser
 from idse.evaluation.coders.libjpeg_turbo import pillow_version, save
-from idse.evaluation.coders.still_jpeg import StillJpeg
+from idse.evaluation.coders.still_jpeg import SingleJpeg
 from idse.evaluation.fingerprint import code_digest, model_digest
 from idse.evaluation.pixels import jfif_picture
 from idse.evaluation.sources import Images
@@ -50,7 +50,7 @@ _LOW = np.add.outer(np.arange(8), np.arange(8)) < 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedTables(StillJpeg):
+class FixedTables(SingleJpeg):
     """Options: ``--model yolov4-tiny``, ``--exponent 1``, ``--sampling 4:2:0``, ``--progressive``.
 
     Attributes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from idse.codecs import jpeg
 from idse.errors import missing_extra
 from idse.evaluation.coders.base import parser
-from idse.evaluation.coders.still_jpeg import StillJpeg
+from idse.evaluation.coders.still_jpeg import SingleJpeg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,16 +24,25 @@ except ImportError as error:  # pragma: no cover - depends on the installation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jpegli(StillJpeg):
-    """No options: pyjpegli writes sequential files in 4:2:0, at every quality."""
+class Jpegli(SingleJpeg):
+    """Option: ``--progressive``.
+
+    pyjpegli writes sequential files in 4:2:0, at every quality. The same coefficients in libjpeg's
+    progressive scans are what makes it comparable with encoders that choose those.
+    """
 
     codec: ClassVar = "jpegli"
-    rates: ClassVar = (10.0, 20.0, 34.0, 50.0, 65.0, 79.0, 90.0)
+    code: ClassVar = ("codecs/jpeg",)
+    rates: ClassVar = (4.0, 12.0, 24.0, 40.0, 57.0, 74.0, 88.0)
+
+    progressive: bool
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> Self:
         """Read the options."""
-        return cls(**vars(parser(cls.codec).parse_args(words)))
+        known = parser(cls.codec)
+        known.add_argument("--progressive", action="store_true")
+        return cls(**vars(known.parse_args(words)))
 
     @classmethod
     def version(cls) -> str:
@@ -44,4 +54,7 @@ class Jpegli(StillJpeg):
         del analysis
         rows, columns, _ = rgb.shape
         encoded: bytes = pyjpegli.encode(rgb.tobytes(), columns, rows, number)
-        return encoded
+        if not self.progressive:
+            return encoded
+        file = jpeg.read(encoded)
+        return jpeg.write(file.layout, file.coefficients, file.tables, scans=jpeg.SIMPLE)

@@ -10,7 +10,7 @@ import PIL
 from PIL import Image, features
 
 from idse.evaluation.coders.base import parser
-from idse.evaluation.coders.still_jpeg import StillJpeg, add_sampling
+from idse.evaluation.coders.still_jpeg import SingleJpeg, add_sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LibjpegTurbo(StillJpeg):
+class LibjpegTurbo(SingleJpeg):
     """Options: ``--sampling 4:2:0``, ``--progressive``."""
 
     codec: ClassVar = "libjpeg-turbo"

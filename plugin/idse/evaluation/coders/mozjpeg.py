@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from idse.errors import missing_extra
 from idse.evaluation.coders.base import parser
-from idse.evaluation.coders.still_jpeg import StillJpeg
+from idse.evaluation.coders.still_jpeg import SingleJpeg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _SUBSAMPLING = {"4:2:0": "on", "4:4:4": "off"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mozjpeg(StillJpeg):
+class Mozjpeg(SingleJpeg):
     """Options: ``--sampling 4:2:0``, ``--quant-table 3``, ``--baseline``.
 
     Trellis quantisation, overshooting of edges at black and white, and progressive scans chosen for

@@ -24,20 +24,39 @@ SAMPLINGS = ("4:2:0", "4:2:2", "4:4:4")
 
 
 class StillJpeg(Coder):
-    """An encoder of JPEG files that is told a quality."""
+    """An encoder of JPEG files.
+
+    Attributes
+    ----------
+    code
+        Parts of the package, beside the encoder's own module, that have a say in an encode.
+    """
 
     language: ClassVar = "an encoder of JPEG"
     rate_name: ClassVar = "quality"
     pix_fmts: ClassVar = (RGB24,)
     suffix: ClassVar = ".jpg"
     decoder: ClassVar = "Pillow (libjpeg-turbo)"
+    code: ClassVar[tuple[str, ...]] = ()
 
     def key(self, source: Source) -> tuple[str, ...]:
         """Return hashes of library and code."""
         del source
         own = type(self).__module__.rpartition(".")[2]
         files = (f"evaluation/coders/{name}.py" for name in (own, "still_jpeg"))
-        return self.codec, self.version(), code_digest(tuple(files))
+        return self.codec, self.version(), code_digest((*files, *self.code))
+
+    def size(self, data: bytes) -> int:
+        """Return the bytes of the file."""
+        return len(data)
+
+    def decode(self, files: Sequence[bytes], source: Images) -> Iterator[Picture]:
+        """Decode by Pillow."""
+        return decode_jpegs(files, source)
+
+
+class SingleJpeg(StillJpeg):
+    """An encoder that makes each file by itself, from a quality."""
 
     def encode(
         self, source: Images, rate: float, analysis: Mapping[str, npt.NDArray[Any]]
@@ -48,14 +67,6 @@ class StillJpeg(Coder):
     @abstractmethod
     def encode_one(self, rgb: RGB, number: int, analysis: Mapping[str, npt.NDArray[Any]]) -> bytes:
         """Encode one image at a quality from 1 to 100."""
-
-    def size(self, data: bytes) -> int:
-        """Return the bytes of the file."""
-        return len(data)
-
-    def decode(self, files: Sequence[bytes], source: Images) -> Iterator[Picture]:
-        """Decode by Pillow."""
-        return decode_jpegs(files, source)
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
