@@ -24,8 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``idse`` with every command's own parser attached."""
     parser = argparse.ArgumentParser(
         prog="idse",
-        description="Steer libx264 and libjpeg-turbo by what a vision network looks at. The output is "
-        "plain H.264 and plain JPEG.",
+        description="Steer libx264 and libjpeg-turbo by what a vision network looks at. The output "
+        "is plain H.264 and plain JPEG.",
         epilog="Try: idse demo",
     )
     parser.add_argument("--version", action="version", version=f"idse {__version__}")

@@ -70,6 +70,8 @@ class SourceImage:
         ICC profile; empty where there is none.
     dpi
         Pixels per inch across and down; None where nothing is said.
+    others
+        Other segments that its JPEG gets.
     file_bytes
         Size of the file that it came from; None for pixels.
     """
@@ -79,6 +81,7 @@ class SourceImage:
     exif: bytes = b""
     icc: bytes = b""
     dpi: tuple[int, int] | None = None
+    others: tuple[Marker, ...] = ()
     file_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -124,13 +127,13 @@ class SourceImage:
 
     @property
     def markers(self) -> tuple[Marker, ...]:
-        """What a JPEG keeps beside the pixels: density, EXIF data, ICC profile."""
+        """Segments that a JPEG keeps beside the pixels: density, EXIF data, ICC profile, others."""
         found = list(self._exif_markers)
         if self.dpi is not None:
             found.insert(0, Marker(APP0, b"JFIF\0" + struct.pack(">BBBHH", 1, 1, _INCH, *self.dpi)))
         if self.icc:
             found += icc_markers(self.icc)
-        return tuple(found)
+        return (*found, *self.others)
 
 
 def read_image(source: ImageLike) -> SourceImage:
