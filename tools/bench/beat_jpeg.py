@@ -80,8 +80,11 @@ def main() -> None:
             folder, judges = SETS[name]
             suite = load_suite(str(Path(__file__).parent / f"beat_jpeg-{name}.toml"))
             if args.peers:
-                peers = tuple(item for item in suite.configurations if item.codec != OURS)
-                suite = replace(suite, configurations=peers)
+                suite = replace(
+                    suite,
+                    configurations=tuple(i for i in suite.configurations if i.codec != OURS),
+                    best=tuple(item for item in suite.best if item.codec != OURS),
+                )
             panel = Panel(models=judges, cache=CACHE)
             found = compare(suite, *images(folder, quick=args.quick), panel, runner)
             part = markdown(found, title=suite.title, command=command_line(), judges=judges)
