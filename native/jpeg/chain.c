@@ -16,8 +16,8 @@ enum {
 static const float reach_bits = 4;
 
 typedef struct {
-    float ratio, scale;
-    int16_t level; /* chosen */
+    float ratio, scale, reach; /* reach: steps that a level may be off for following */
+    int16_t level;             /* chosen */
     int16_t choices[CHOICES];
     uint8_t previous[CHOICES];
     uint8_t count;
@@ -41,8 +41,15 @@ static inline int nearest_level(float value)
     return (int)(clamp(value, LOWEST_DC, HIGHEST_DC) + 4096.5F) - 4096;
 }
 
+/* The level nearest to the one before that is near enough to the coefficient. */
+static inline int follow(const link *l, int before)
+{
+    return nearest_level(clamp((float)before, l->ratio - l->reach, l->ratio + l->reach));
+}
+
 dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
-                       const float *coefficients, const float *weights, const quantiser *q)
+                       const float *coefficients, const float *weights, const quantiser *q,
+                       float lambda)
 {
     const int64_t blocks = grid_blocks(grid, component);
     dc_chain *chain = malloc(sizeof(*chain) + sizeof(link) * ((size_t)blocks + 1));
@@ -56,7 +63,8 @@ dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
         const int64_t at = walk_next(&w) * BLOCK_SIZE;
         l->ratio = coefficients[at] * q->inverse[0];
         l->scale = weights[at] * q->step[0] * q->step[0];
-        l->level = (int16_t)nearest_level(l->ratio);
+        l->reach = l->scale > 0 ? sqrtf(reach_bits * lambda / l->scale) : INFINITY;
+        l->level = (int16_t)follow(l, l[-1].level);
     }
     return chain;
 }
@@ -74,18 +82,15 @@ void idse_dc_count(const dc_chain *chain, histogram *counts)
     }
 }
 
-/* Candidates of a block: `followed` is the level of the best path so far. */
-static inline void list_choices(link *l, float lambda, int followed)
+/* Candidates of a block: `before` is the level of the best path so far. */
+static inline void list_choices(link *l, int before)
 {
     const int nearest = nearest_level(l->ratio);
     l->count = 0;
     for (int level = nearest - 1; level <= nearest + 1; level++)
         if (level >= LOWEST_DC && level <= HIGHEST_DC)
             l->choices[l->count++] = (int16_t)level;
-    if (followed >= nearest - 1 && followed <= nearest + 1)
-        return;
-    const float reach = l->scale > 0 ? sqrtf(reach_bits * lambda / l->scale) : INFINITY;
-    const int close = nearest_level(clamp((float)followed, l->ratio - reach, l->ratio + reach));
+    const int close = follow(l, before);
     if (close < nearest - 1 || close > nearest + 1)
         l->choices[l->count++] = (int16_t)close;
 }
@@ -125,7 +130,7 @@ void idse_dc_choose(dc_chain *chain, const float sizes[DC_SIZES], float lambda)
     link *links = chain->links;
     int best = 0;
     for (int64_t i = 1; i <= chain->blocks; i++) {
-        list_choices(&links[i], lambda, links[i - 1].choices[best]);
+        list_choices(&links[i], links[i - 1].choices[best]);
         best = extend(&links[i - 1], &links[i], bits, cost);
     }
     for (int64_t i = chain->blocks; i > 0; i--) {

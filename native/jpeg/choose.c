@@ -180,7 +180,7 @@ int idse_choose_dc(const job *j)
     int status = IDSE_OK;
     for (int i = 0; i < components; i++) {
         chains[i] = idse_dc_open(j->grid, i, interleaved, j->coefficients[i], j->weights[i],
-                                 &j->quantisers[i]);
+                                 &j->quantisers[i], j->lambda);
         if (!chains[i])
             status = IDSE_NO_MEMORY;
     }

@@ -53,10 +53,12 @@ typedef struct dc_chain dc_chain;
 
 /* NULL where there is no memory; idse_dc_free() takes NULL. */
 dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
-                       const float *coefficients, const float *weights, const quantiser *q);
+                       const float *coefficients, const float *weights, const quantiser *q,
+                       float lambda);
 void idse_dc_free(dc_chain *chain);
 
-/* Adds the sizes of the differences of the rounded coefficients, or of the levels chosen last. */
+/* Adds the sizes of the differences of the levels chosen last; at first they follow each other as far
+ * as a few bits' distortion allows. */
 void idse_dc_count(const dc_chain *chain, histogram *counts);
 
 /* Chooses levels; `sizes` are the bits of each size category of a difference. */

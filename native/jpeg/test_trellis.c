@@ -193,7 +193,7 @@ static void test_chain(void)
         ratio[b] = coefficients[b * BLOCK_SIZE] = uniform(-20, 20);
         scale[b] = weights[b * BLOCK_SIZE] = uniform(0, 2);
     }
-    dc_chain *chain = idse_dc_open(&grid, 0, 0, coefficients, weights, &q);
+    dc_chain *chain = idse_dc_open(&grid, 0, 0, coefficients, weights, &q, lambda);
     CHECK(chain);
     idse_dc_choose(chain, sizes, lambda);
     int16_t levels[BLOCKS * BLOCK_SIZE];

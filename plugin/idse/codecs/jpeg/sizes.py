@@ -108,16 +108,18 @@ def file_size(
     tables
         uint16 ``(components, 8, 8)``.
     scans
-        None for one sequential scan, or a progressive script.
+        None for one sequential scan, or a script.
     restart_rows
         MCU rows between restart markers; 0 is none.
     """
     size = frame_size(layout, tables)
+    script = sequential_script(layout.components) if scans is None else scans
+    progressive = any((scan.ss, scan.se) != (0, 63) for scan in script)
     written = 0
-    for scan in sequential_script(layout.components) if scans is None else scans:
+    for scan in script:
         interval = restart_interval(layout, scan, restart_rows)
         # libjpeg tells the interval again where it changes.
         size += _DRI_BYTES * (interval != written)
         written = interval
-        size += scan_size(layout, levels, scan, progressive=scans is not None, interval=interval)
+        size += scan_size(layout, levels, scan, progressive=progressive, interval=interval)
     return size
