@@ -78,10 +78,12 @@ def test_beat_jpeg(shared, tmp_path):
     found, markdown = run("beat_jpeg", tmp_path, "--quick", "--only", "coco", "--jobs", "1")
     (report,) = found["reports"]
     (chosen,) = report["chosen"].values()
-    assert len(chosen) == 4
+    assert len(chosen) == 5
     (part,) = report["samples"]
     assert len(part["curves"]) == len(report["configurations"]) >= 12
-    ours = part["curves"]["the same, progressive (default)"]
+    ours = part["curves"]["ours (default: progressive)"]
     assert ours["bytes"] == sorted(ours["bytes"])
-    assert "mozjpeg" in markdown
+    assert "| ours (default: progressive) against mozjpeg, its defaults |" in markdown
+    against = report["against"]["output distance, yolov4-tiny"]
+    assert len(against) == 2 * 9
     assert (tmp_path / "beat_jpeg-coco_val128.png").exists()

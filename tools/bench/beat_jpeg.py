@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench_common import CACHE, command_line, data, machine, need, parser, told
 
@@ -25,7 +25,10 @@ from idse.evaluation.report import as_json, markdown
 from idse.evaluation.runner import Runner
 from idse.evaluation.sources import Images, find_sources
 from idse.evaluation.suite import Suite, load_suite
-from idse.evaluation.table import write_results
+from idse.evaluation.table import bd_rate_table, estimates_json, write_results
+
+if TYPE_CHECKING:
+    from idse.evaluation.bdrate import Estimate
 
 # Folder and judges of each set; the first judge also made the weights.
 SETS = {
@@ -36,6 +39,9 @@ SETS = {
 CHOSEN_ON = 32
 QUICK = 3
 OURS = "jpeg"
+SHOWN = ("ours (default: progressive)", "ours, best of its options")
+
+Rates = dict[str, "dict[str, Estimate]"]
 
 
 def images(folder: str, *, quick: bool) -> tuple[Images, Images]:
@@ -51,7 +57,7 @@ def images(folder: str, *, quick: bool) -> tuple[Images, Images]:
 
 
 def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runner) -> Evaluation:
-    """Choose the peers' options on even images and compare everything on odd ones."""
+    """Choose options on even images and compare everything on odd ones."""
     choices = []
     for best in suite.best:
         choices.append(choose(best, even, (), panel, runner))
@@ -63,6 +69,21 @@ def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runne
         anchor=suite.anchor,
     )
     return replace(evaluate(plan, panel, runner), choices={odd.name: choices})
+
+
+def against_peers(found: Evaluation, panel: Panel, runner: Runner) -> Rates:
+    """Return the BD-rates of ours against every peer, each over what the two of them reach."""
+    compared = {item.name: item for item in found.plan.configurations}
+    peers = [item for item in compared.values() if item.codec != OURS]
+    rates: Rates = {}
+    for name in SHOWN:
+        for peer in peers:
+            pair = (replace(peer, alone=False), compared[name])
+            plan = replace(found.plan, configurations=pair, anchor=peer.name)
+            (result,) = evaluate(plan, panel, runner).results
+            for metric, column in result.bd_rate.items():
+                rates.setdefault(metric, {})[f"{name} against {peer.name}"] = column[name]
+    return rates
 
 
 def main() -> None:
@@ -88,11 +109,16 @@ def main() -> None:
             panel = Panel(models=judges, cache=CACHE)
             found = compare(suite, *images(folder, quick=args.quick), panel, runner)
             part = markdown(found, title=suite.title, command=command_line(), judges=judges)
-            print(part, flush=True)
             if args.peers:
+                print(part, flush=True)
                 continue
+            against = against_peers(found, panel, runner)
+            part += "\nOurs against each of the others, over the accuracies that the two reach:\n\n"
+            part += bd_rate_table(against)
+            print(part, flush=True)
             text += part
-            reports.append(as_json(found, {"judges": list(judges)}))
+            extra = {"judges": list(judges), "against": estimates_json(against)}
+            reports.append(as_json(found, extra))
             args.results.mkdir(parents=True, exist_ok=True)
             for result in found.results:
                 path = args.results / f"beat_jpeg-{result.sample.name}.png"

@@ -82,7 +82,7 @@ class IdseJpeg(StillJpeg):
 
     codec: ClassVar = "jpeg"
     code: ClassVar = ("codecs/jpeg", "allocation", "pipeline", "picture.py")
-    rates: ClassVar = (18.0, 30.0, 43.0, 57.0, 70.0, 82.0, 92.0)
+    rates: ClassVar = (12.0, 22.0, 36.0, 52.0, 68.0, 82.0, 93.0)
 
     steering: ImageSteering
     options: JpegOptions
