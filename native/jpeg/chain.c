@@ -47,6 +47,14 @@ static inline int follow(const link *l, int before)
     return nearest_level(clamp((float)before, l->ratio - l->reach, l->ratio + l->reach));
 }
 
+static inline void load_link(link *l, float coefficient, float weight, const quantiser *q,
+                             float lambda)
+{
+    l->ratio = coefficient * q->inverse[0];
+    l->scale = weight * q->step[0] * q->step[0];
+    l->reach = l->scale > 0 ? sqrtf(reach_bits * lambda / l->scale) : INFINITY;
+}
+
 dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
                        const float *coefficients, const float *weights, const quantiser *q,
                        float lambda)
@@ -61,9 +69,7 @@ dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
     walk w = chain->order;
     for (link *l = chain->links + 1; l <= chain->links + blocks; l++) {
         const int64_t at = walk_next(&w) * BLOCK_SIZE;
-        l->ratio = coefficients[at] * q->inverse[0];
-        l->scale = weights[at] * q->step[0] * q->step[0];
-        l->reach = l->scale > 0 ? sqrtf(reach_bits * lambda / l->scale) : INFINITY;
+        load_link(l, coefficients[at], weights[at], q, lambda);
         l->level = (int16_t)follow(l, l[-1].level);
     }
     return chain;
@@ -79,6 +85,20 @@ void idse_dc_count(const dc_chain *chain, histogram *counts)
     for (int64_t i = 1; i <= chain->blocks; i++) {
         const int difference = chain->links[i].level - chain->links[i - 1].level;
         counts->count[magnitude_bits((unsigned)abs(difference))]++;
+    }
+}
+
+void idse_dc_sample(const float *coefficients, const float *weights, int64_t blocks,
+                    const quantiser *q, float lambda, histogram *counts)
+{
+    int before = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+        link l;
+        load_link(&l, coefficients[b * BLOCK_SIZE], weights[b * BLOCK_SIZE], q, lambda);
+        const int level = b ? follow(&l, before) : nearest_level(l.ratio);
+        if (b)
+            counts->count[magnitude_bits((unsigned)abs(level - before))]++;
+        before = level;
     }
 }
 

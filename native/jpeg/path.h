@@ -61,6 +61,10 @@ void idse_dc_free(dc_chain *chain);
  * as a few bits' distortion allows. */
 void idse_dc_count(const dc_chain *chain, histogram *counts);
 
+/* Counts the same for blocks side by side, of which the first only predicts. */
+void idse_dc_sample(const float *coefficients, const float *weights, int64_t blocks,
+                    const quantiser *q, float lambda, histogram *counts);
+
 /* Chooses levels; `sizes` are the bits of each size category of a difference. */
 void idse_dc_choose(dc_chain *chain, const float sizes[12], float lambda);
 

@@ -1,5 +1,6 @@
 /* The library's entry points for choosing levels, and what they share. */
 #include "choose.h"
+#include "sample.h"
 
 enum { ABI = 1 };
 
@@ -53,19 +54,36 @@ static void round_levels(const job *j)
     }
 }
 
+static job make_job(const idse_grid *grid, const float *const coefficients[3],
+                    const float *const weights[3], const uint16_t *tables, float lambda,
+                    int progressive)
+{
+    job j = {.grid = grid, .coefficients = coefficients, .weights = weights, .lambda = lambda,
+             .progressive = progressive};
+    load_quantisers(grid, tables, j.quantisers);
+    return j;
+}
+
 int idse_trellis_run(const idse_grid *grid, const float *const coefficients[3],
                      const float *const weights[3], const uint16_t *tables, float lambda,
                      int progressive, int16_t *levels)
 {
-    job j = {.grid = grid, .coefficients = coefficients, .weights = weights, .lambda = lambda,
-             .progressive = progressive, .levels = levels};
-    load_quantisers(grid, tables, j.quantisers);
+    job j = make_job(grid, coefficients, weights, tables, lambda, progressive);
+    j.levels = levels;
     if (lambda <= 0) {
         round_levels(&j);
         return IDSE_OK;
     }
     const int status = idse_choose_ac(&j);
     return status == IDSE_OK ? idse_choose_dc(&j) : status;
+}
+
+double idse_trellis_estimate(const idse_grid *grid, const float *const coefficients[3],
+                             const float *const weights[3], const uint16_t *tables, float lambda,
+                             int progressive)
+{
+    const job j = make_job(grid, coefficients, weights, tables, lambda, progressive);
+    return idse_estimate_bits(&j);
 }
 
 WIDE static float block_error(const float *restrict coefficients, const float *restrict weights,

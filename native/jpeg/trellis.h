@@ -52,6 +52,12 @@ EXPORT int idse_trellis_run(const idse_grid *grid, const float *const coefficien
                             const float *const weights[3], const uint16_t *tables, float lambda,
                             int progressive, int16_t *levels);
 
+/* About how many bits the levels that idse_trellis_run() chooses will take, from a sample of the blocks:
+ * by what factor two settings differ is told better than how large either is. */
+EXPORT double idse_trellis_estimate(const idse_grid *grid, const float *const coefficients[3],
+                                    const float *const weights[3], const uint16_t *tables,
+                                    float lambda, int progressive);
+
 /* The weighted squared error of `levels`. */
 EXPORT double idse_trellis_distortion(const idse_grid *grid,
                                       const float *const coefficients[3],

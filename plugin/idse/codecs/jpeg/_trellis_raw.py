@@ -79,6 +79,8 @@ def library() -> ctypes.CDLL:
         "check": ([c_void_p, c_int64], c_int),
         # grid, coefficients, weights, tables, lambda, progressive, levels
         "run": ([grid, Pointers, Pointers, c_void_p, c_float, c_int, c_void_p], c_int),
+        # grid, coefficients, weights, tables, lambda, progressive
+        "estimate": ([grid, Pointers, Pointers, c_void_p, c_float, c_int], c_double),
         # grid, coefficients, weights, tables, levels
         "distortion": ([grid, Pointers, Pointers, c_void_p, c_void_p], c_double),
         # grid, levels, scan, progressive, interval, exact

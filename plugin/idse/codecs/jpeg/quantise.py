@@ -86,9 +86,7 @@ class Quantiser:
         InputError
             The tables do not fit, or ``lam`` is negative or not finite.
         """
-        if not (math.isfinite(lam) and lam >= 0):
-            raise InputError(f"lambda is {lam}: it must be a finite number >= 0")
-        checked = np.stack(checked_tables(tables, self.layout.components))
+        checked = self._checked(tables, lam)
         levels = np.empty((_offsets(self.layout)[-1], 64), np.int16)
         status = _trellis_raw.library().idse_trellis_run(
             ctypes.byref(_trellis_raw.grid(self.layout)),
@@ -101,6 +99,37 @@ class Quantiser:
         )
         _trellis_raw.check(status)
         return Quantised(self, checked, levels, progressive=progressive)
+
+    def estimate(
+        self, tables: Sequence[npt.ArrayLike], lam: float, *, progressive: bool = False
+    ) -> float:
+        """Return about how many bytes the scans of :meth:`run`'s result take.
+
+        It looks at some 1000 blocks of each component, so that it takes a sixth of the time for a
+        megapixel and less for more. By what factor two settings' sizes differ is told within a per
+        cent or two, so that a search for a size can take its steps on estimates, corrected by one
+        real size.
+
+        Parameters
+        ----------
+        tables, lam, progressive
+            As for :meth:`run`.
+        """
+        checked = self._checked(tables, lam)
+        bits = _trellis_raw.library().idse_trellis_estimate(
+            ctypes.byref(_trellis_raw.grid(self.layout)),
+            _trellis_raw.pointers(self._coefficients),
+            _trellis_raw.pointers(self._weights),
+            checked.ctypes.data,
+            lam,
+            progressive,
+        )
+        return float(bits) / 8
+
+    def _checked(self, tables: Sequence[npt.ArrayLike], lam: float) -> npt.NDArray[np.uint16]:
+        if not (math.isfinite(lam) and lam >= 0):
+            raise InputError(f"lambda is {lam}: it must be a finite number >= 0")
+        return np.stack(checked_tables(tables, self.layout.components))
 
     def distortion(self, tables: npt.NDArray[np.uint16], levels: npt.NDArray[np.int16]) -> float:
         """Return the weighted squared error of quantised coefficients.
