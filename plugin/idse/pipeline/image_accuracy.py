@@ -15,6 +15,7 @@ With several networks it is the least of theirs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,18 +115,18 @@ def _found_again(source: Detections, coded: Detections) -> float:
     """Return the F-score, every object counting as much as its detector is sure of it."""
     overlap = iou_matrix(source.boxes, coded.boxes)
     overlap[source.classes[:, None] != coded.classes[None]] = 0
-    kept = new = 0.0
+    kept: list[float] = []
+    matched: list[float] = []
     free = np.ones(len(coded), np.bool_)
     for row, score in zip(overlap, source.scores, strict=True):
         candidates = np.where(free, row, 0)
         if candidates.max(initial=0) >= _FOUND_AGAIN:
             match = int(candidates.argmax())
             free[match] = False
-            kept += float(score)
-            new += float(coded.scores[match])
-    recall = kept / float(source.scores.sum())
-    total = float(coded.scores.sum())
-    precision = new / total if total > 0 else 0.0
-    if recall + precision == 0:
-        return 0.0
-    return min(1.0, 2 * recall * precision / (recall + precision))
+            kept.append(float(score))
+            matched.append(float(coded.scores[match]))
+    # Exact sums: what is found again to the last object is exactly 1.
+    recall = math.fsum(kept) / math.fsum(source.scores.tolist())
+    total = math.fsum(coded.scores.tolist())
+    precision = math.fsum(matched) / total if total > 0 else 0.0
+    return 0.0 if recall + precision == 0 else 2 * recall * precision / (recall + precision)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # How near a file must come to the limit, in log(size), before lambda and mixing take it there.
 _NEAR = 0.02
+# How near, before scans are chosen anew.
+_SETTLED = 0.15
 # A gap that nobody minds, as a share of the limit and in bytes.
 _CLOSE, _CLOSE_BYTES = 0.0005, 2
 # First guesses of slopes: log(size) and log(distortion) over log2(scale), log(size) over
@@ -142,24 +144,27 @@ class Search:
         """
         descent = self._descent(math.log(limit), _SIZE_SLOPE)
         near = below = None
+        settled = False
         while descent.next is not None:
             scale = 2.0**descent.next
-            # The choice of scans costs as much as half a run of the trellis, and hardly moves.
-            if near is None:
-                found = self.at(scale)
-            else:
-                point = self._plan.at(scale)
-                found = self._solution(scale, point, self._run(point), near.scans)
+            point = self._plan.at(scale)
+            quantised = self._run(point)
+            scans = self._script(quantised) if near is None else near.scans
+            found = self._solution(scale, point, quantised, scans)
+            # The choice of scans costs as much as a run of the trellis: it is made for the first
+            # file, and once more for the first that comes close.
+            if near is not None and not settled and _gap(found, limit) < _SETTLED:
+                found = self._solution(scale, point, quantised, self._script(quantised))
+                near, settled = found, True
             descent.add(descent.next, math.log(found.size))
             if found.size <= limit and (below is None or found.size > below.size):
                 below = found
             if near is None or _gap(found, limit) < _gap(near, limit):
                 near = found
             if _gap(near, limit) < _NEAR:
-                break
+                return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
         assert near is not None
-        near = self._solution(near.scale, near.point, near.quantised, self._script(near.quantised))
-        if (descent.above is None or descent.below is None) and _gap(near, limit) >= _NEAR:
+        if descent.above is None or descent.below is None:
             return near  # all that there is lies on one side
         return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
 
