@@ -13,7 +13,7 @@ typedef struct {
     uint8_t *full[3], *sampled[3];
 } strip;
 
-static void convert_row(const uint8_t *restrict rgb, int width, uint8_t *restrict luma,
+WIDE static void convert_row(const uint8_t *restrict rgb, int width, uint8_t *restrict luma,
                         uint8_t *restrict blue, uint8_t *restrict red)
 {
     for (int x = 0; x < width; x++) {
@@ -24,20 +24,20 @@ static void convert_row(const uint8_t *restrict rgb, int width, uint8_t *restric
     }
 }
 
-static void luma_row(const uint8_t *restrict rgb, int width, uint8_t *restrict luma)
+WIDE static void luma_row(const uint8_t *restrict rgb, int width, uint8_t *restrict luma)
 {
     for (int x = 0; x < width; x++)
         luma[x] = (uint8_t)((19595 * rgb[3 * x] + 38470 * rgb[3 * x + 1] + 7471 * rgb[3 * x + 2] +
                              ROUND) >> SCALE_BITS);
 }
 
-static void halve_row(const uint8_t *restrict in, int width, uint8_t *restrict out)
+WIDE static void halve_row(const uint8_t *restrict in, int width, uint8_t *restrict out)
 {
     for (int x = 0; x < width; x++)
         out[x] = (uint8_t)((in[2 * x] + in[2 * x + 1] + (x & 1)) >> 1);
 }
 
-static void halve_rows(const uint8_t *restrict upper, const uint8_t *restrict lower, int width,
+WIDE static void halve_rows(const uint8_t *restrict upper, const uint8_t *restrict lower, int width,
                        uint8_t *restrict out)
 {
     for (int x = 0; x < width; x++)
@@ -84,7 +84,7 @@ static void sample_component(const idse_grid *grid, const strip *s, int i, int r
     }
 }
 
-WIDE static void transform_strip(const uint8_t *pixels, ptrdiff_t stride, int width, int channels,
+static void transform_strip(const uint8_t *pixels, ptrdiff_t stride, int width, int channels,
                                  const idse_grid *grid, const strip *s, int mcu_row, int rows,
                                  float *const out[3])
 {

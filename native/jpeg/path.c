@@ -38,79 +38,101 @@ WIDE void idse_scale_block(const float *restrict coefficients, const float *rest
     out->candidates = zigzag_mask(gather_flags(found) & ~UINT64_C(1));
 }
 
-typedef struct {
-    float cost;  /* of the best path that ends here */
-    float bound; /* no state up to here costs less */
-    int16_t level;
-    int8_t position, previous;
-} state;
+enum { NEAR = 3 }; /* predecessors that are tried without asking */
 
-static inline float lower(float a, float b)
+/* States, behind NEAR that nothing can start from. */
+typedef struct {
+    float cost[BLOCK_SIZE + NEAR];  /* of the best path that ends here */
+    float bound[BLOCK_SIZE + NEAR]; /* no state up to here costs less */
+    int32_t position[BLOCK_SIZE + NEAR];
+    int16_t level[BLOCK_SIZE + NEAR];
+    uint8_t previous[BLOCK_SIZE + NEAR];
+} paths;
+
+/* Finds the cheapest predecessor of a state for a level of one size; `best` is the cost to beat. Which
+ * of the nearest it is cannot be predicted, hence no branches there. */
+static inline float try_size(paths *p, int count, int position, int level, int size, float gain,
+                             const step_costs *costs, float best)
 {
-    return a < b ? a : b;
+    const float *step = costs->step[size] + position - 1, *least = costs->least[size] + position - 1;
+    int found = -1;
+    best -= gain;
+    for (int i = 1; i <= NEAR; i++) {
+        const int j = count - i;
+        const float cost = p->cost[j] + step[-p->position[j]];
+        found = cost < best ? j : found;
+        best = cost < best ? cost : best;
+    }
+    for (int j = count - NEAR - 1; j >= NEAR; j--) {
+        const int at = p->position[j];
+        if (p->bound[j] + least[-at] >= best)
+            break;
+        const float cost = p->cost[j] + step[-at];
+        if (cost < best) {
+            best = cost;
+            found = j;
+        }
+    }
+    if (found >= 0) {
+        p->previous[count] = (uint8_t)found;
+        p->level[count] = (int16_t)level;
+    }
+    return best + gain;
 }
 
-static inline void add_state(state *restrict states, int count, int position, float ratio,
-                             float scale, const step_costs *restrict costs)
+static inline void add_state(paths *p, int count, int position, float ratio, float scale,
+                             const step_costs *costs)
 {
     const int nearest = ratio < MAX_AC ? (int)(ratio + 0.5F) : MAX_AC;
-    float best = INFINITY;
+    int size = magnitude_bits((unsigned)nearest);
+    float gain = scale * (float)nearest * ((float)nearest - 2 * ratio);
+    p->previous[count] = NEAR;
+    p->level[count] = 0;
+    float best = try_size(p, count, position, nearest, size, gain, costs, INFINITY);
     /* What a smaller level may lose before its shorter code cannot make up for it. */
-    float limit = INFINITY;
-    int best_level = 0, previous = 0;
-    for (int size = magnitude_bits((unsigned)nearest), level = nearest; size > 0; size--) {
-        const float gain = scale * (float)level * ((float)level - 2 * ratio);
-        if (gain < limit) {
-            const float *step = costs->step[size], *least = costs->least[size];
-            for (int j = count - 1; j >= 0; j--) {
-                const int run = position - states[j].position - 1;
-                if (states[j].bound + least[run] + gain >= best)
-                    break;
-                const float cost = states[j].cost + step[run] + gain;
-                if (cost < best) {
-                    best = cost;
-                    previous = j;
-                    best_level = level;
-                }
-            }
-        }
-        limit = costs->saving[size] + (level == nearest ? gain : limit);
-        level = (1 << (size - 1)) - 1;
+    float limit = gain;
+    while (size > 1) {
+        limit += costs->saving[size--];
+        const int level = (1 << size) - 1;
+        gain = scale * (float)level * ((float)level - 2 * ratio);
+        if (gain < limit)
+            best = try_size(p, count, position, level, size, gain, costs, best);
     }
-    states[count] = (state){.cost = best,
-                            .bound = lower(states[count - 1].bound, best),
-                            .level = (int16_t)best_level,
-                            .position = (int8_t)position,
-                            .previous = (int8_t)previous};
+    p->position[count] = position;
+    p->cost[count] = best;
+    p->bound[count] = best < p->bound[count - 1] ? best : p->bound[count - 1];
 }
 
 block_choice idse_choose_block(const scaled_block *block, const float *coefficients,
                                const step_costs *costs, histogram *counts, int16_t *levels)
 {
-    state states[BLOCK_SIZE];
-    int count = 1;
-    states[0] = (state){0};
+    paths p;
+    int count = NEAR + 1, end = NEAR;
+    for (int i = 0; i < NEAR; i++) {
+        p.cost[i] = INFINITY;
+        p.position[i] = 0;
+    }
+    p.cost[NEAR] = p.bound[NEAR] = 0;
+    p.position[NEAR] = 0;
     for (uint64_t left = block->candidates; left; left &= left - 1) {
         const int k = __builtin_ctzll(left), n = idse_natural[k];
-        add_state(states, count++, k, block->ratio[n], block->scale[n], costs);
+        add_state(&p, count++, k, block->ratio[n], block->scale[n], costs);
     }
     float best = costs->end;
-    int end = 0;
-    for (int i = 1; i < count; i++) {
-        const float cost = states[i].cost + (states[i].position < 63 ? costs->end : 0);
+    for (int i = NEAR + 1; i < count; i++) {
+        const float cost = p.cost[i] + (p.position[i] < 63 ? costs->end : 0);
         if (cost < best) {
             best = cost;
             end = i;
         }
     }
-    const block_choice choice = {states[end].cost, states[end].position};
-    while (end > 0) {
-        const state *s = &states[end];
-        const int n = idse_natural[s->position];
-        levels[n] = (int16_t)(coefficients[n] < 0 ? -s->level : s->level);
-        end = s->previous;
+    const block_choice choice = {p.cost[end], p.position[end]};
+    while (end > NEAR) {
+        const int k = p.position[end], n = idse_natural[k], level = p.level[end];
+        levels[n] = (int16_t)(coefficients[n] < 0 ? -level : level);
+        end = p.previous[end];
         if (counts)
-            count_step(counts, s->position - states[end].position - 1, s->level);
+            count_step(counts, k - p.position[end] - 1, level);
     }
     return choice;
 }

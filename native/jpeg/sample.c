@@ -11,7 +11,7 @@ enum {
     LONGEST_CODE = 16,
     DC_SIZES = 12,
     GROUP = 32,           /* blocks side by side: runs of ended blocks show */
-    LEARN_BLOCKS = 4096,  /* of a component: looked at for costs */
+    LEARN_BLOCKS = 2048,  /* of a component: looked at for costs */
     GAUGE_BLOCKS = 1024,  /* and for a size */
 };
 
