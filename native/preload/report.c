@@ -1,0 +1,88 @@
+#include "report.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE = 512, RECORD = 2048, NAME = 64 };
+
+uint64_t idse_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A full disk or a closed terminal is nothing that an encode should end for. */
+static void write_whole(int file, const char *text, size_t size)
+{
+    const ssize_t written = write(file, text, size);
+    (void)written;
+}
+
+void idse_log(const char *format, ...)
+{
+    char line[LINE] = "idse: ";
+    const size_t used = strlen(line);
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vsnprintf(line + used, sizeof(line) - used - 1, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        return;
+    size_t size = strlen(line);
+    line[size++] = '\n';
+    write_whole(STDERR_FILENO, line, size);
+}
+
+/* Keeps what stands for itself between the quotes of JSON. */
+static void plain(char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == '"' || *text == '\\')
+            *text = ' ';
+    }
+}
+
+/* The program's name as the kernel has it. */
+static void program_name(char name[NAME])
+{
+    name[0] = '\0';
+    const int file = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return;
+    const ssize_t size = read(file, name, NAME - 1);
+    close(file);
+    name[size > 0 ? size : 0] = '\0';
+    name[strcspn(name, "\n")] = '\0';
+    plain(name);
+}
+
+void idse_report(const char *path, const struct facts *facts, const struct counters *c)
+{
+    char name[NAME], problem[256], record[RECORD];
+    program_name(name);
+    snprintf(problem, sizeof(problem), "%s", facts->problem);
+    plain(problem);
+    const int size = snprintf(
+        record, sizeof(record),
+        "{\"pid\": %ld, \"program\": \"%s\", \"build\": %d, \"width\": %d, \"height\": %d, "
+        "\"mode\": \"%s\", \"problem\": \"%s\", \"frames\": %" PRIu64 ", \"steered\": %" PRIu64
+        ", \"unsteered\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"late\": %" PRIu64
+        ", \"age\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"sessions\": %" PRIu64
+        ", \"own_ns\": %" PRIu64 ", \"waited_ns\": %" PRIu64 "}\n",
+        (long)getpid(), name, facts->build, facts->width, facts->height, facts->mode, problem,
+        c->frames, c->steered, c->unsteered, c->lost, c->late, c->age, c->skipped, c->sessions,
+        c->own, c->waited);
+    const int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file < 0) {
+        idse_log("cannot write the report %s", path);
+        return;
+    }
+    write_whole(file, record, size > 0 ? (size_t)size : 0);
+    close(file);
+}

@@ -1,0 +1,159 @@
+#include "ring.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+bool idse_describe(int32_t csp, struct idse_hello *hello)
+{
+    static const struct {
+        int csp;
+        uint32_t chroma, arrangement;
+    } known[] = {
+        {CSP_I400, IDSE_GREY, IDSE_PLANAR},      {CSP_I420, IDSE_420, IDSE_PLANAR},
+        {CSP_YV12, IDSE_420, IDSE_PLANAR},       {CSP_NV12, IDSE_420, IDSE_PAIRS_CB_CR},
+        {CSP_NV21, IDSE_420, IDSE_PAIRS_CR_CB},  {CSP_I422, IDSE_422, IDSE_PLANAR},
+        {CSP_YV16, IDSE_422, IDSE_PLANAR},       {CSP_NV16, IDSE_422, IDSE_PAIRS_CB_CR},
+        {CSP_I444, IDSE_444, IDSE_PLANAR},       {CSP_YV24, IDSE_444, IDSE_PLANAR},
+    };
+    if (!!(csp & CSP_HIGH_DEPTH) != (hello->bit_depth > 8))
+        return false;
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (known[i].csp == (csp & CSP_MASK)) {
+            hello->chroma = known[i].chroma;
+            hello->arrangement = known[i].arrangement;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int sealed_memory(uint64_t bytes)
+{
+    const int file = memfd_create("idse-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0)
+        return -1;
+    /* Neither side can take memory away under the other's hands. */
+    if (ftruncate(file, (off_t)bytes) ||
+        fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+        close(file);
+        return -1;
+    }
+    return file;
+}
+
+struct ring *idse_ring_new(const struct idse_hello *hello)
+{
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (!ring)
+        return NULL;
+    ring->hello = *hello;
+    ring->bytes = idse_ring_bytes(hello);
+    ring->users = 1;
+    ring->file = sealed_memory(ring->bytes);
+    void *base = MAP_FAILED;
+    if (ring->file >= 0)
+        base = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->file, 0);
+    if (base == MAP_FAILED) {
+        if (ring->file >= 0)
+            close(ring->file);
+        free(ring);
+        return NULL;
+    }
+    ring->base = base;
+    return ring;
+}
+
+struct ring *idse_ring_use(struct ring *ring)
+{
+    ring->users++;
+    return ring;
+}
+
+void idse_ring_drop(struct ring *ring)
+{
+    if (!ring || --ring->users)
+        return;
+    munmap(ring->base, ring->bytes);
+    close(ring->file);
+    free(ring);
+}
+
+static uint8_t *slot_at(const struct ring *ring, int slot)
+{
+    return ring->base + (uint64_t)slot * idse_slot_bytes(&ring->hello);
+}
+
+int idse_ring_take(struct ring *ring)
+{
+    for (uint32_t slot = 0; slot < ring->hello.slots; slot++) {
+        const uint64_t bit = UINT64_C(1) << slot;
+        if (ring->taken & bit)
+            continue;
+        if (!(ring->reserved & bit)) {
+            /* Writing to memory that cannot be had would end the process. */
+            const uint64_t size = idse_slot_bytes(&ring->hello);
+            if (posix_fallocate(ring->file, (off_t)(slot * size), (off_t)size))
+                return -1;
+            ring->reserved |= bit;
+        }
+        ring->taken |= bit;
+        return (int)slot;
+    }
+    return -1;
+}
+
+void idse_ring_give(struct ring *ring, int slot)
+{
+    ring->taken &= ~(UINT64_C(1) << slot);
+}
+
+static void copy_rows(uint8_t *into, const uint8_t *from, ptrdiff_t stride, size_t row, size_t rows)
+{
+    if (stride == (ptrdiff_t)row) {
+        memcpy(into, from, row * rows);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++, from += stride)
+        memcpy(into + i * row, from, row);
+}
+
+void idse_ring_store(const struct ring *ring, int slot, const struct picture *picture,
+                     struct picture *stored)
+{
+    const struct idse_hello *hello = &ring->hello;
+    const int csp = picture->image.csp & CSP_MASK;
+    const bool swapped = csp == CSP_YV12 || csp == CSP_YV16 || csp == CSP_YV24;
+    const bool planar = hello->arrangement == IDSE_PLANAR;
+    const int planes = hello->chroma == IDSE_GREY ? 1 : planar ? 3 : 2;
+    *stored = *picture;
+    stored->image.csp &= ~CSP_VFLIP; /* rows are copied in the order in which they are seen */
+    uint8_t *into = slot_at(ring, slot);
+    for (int i = 0; i < planes; i++) {
+        const int plane = swapped && i ? 3 - i : i;
+        const size_t row = idse_row_bytes(hello, i) * (i && !planar ? 2 : 1);
+        const size_t rows = idse_rows(hello, i);
+        const uint8_t *from = picture->image.plane[plane];
+        ptrdiff_t stride = picture->image.stride[plane];
+        if (picture->image.csp & CSP_VFLIP) {
+            from += (ptrdiff_t)(rows - 1) * stride;
+            stride = -stride;
+        }
+        copy_rows(into, from, stride, row, rows);
+        stored->image.plane[plane] = into;
+        stored->image.stride[plane] = (int32_t)row;
+        into += row * rows;
+    }
+}
+
+const float *idse_ring_offsets(const struct ring *ring, int slot)
+{
+    return (const float *)(const void *)(slot_at(ring, slot) + idse_offsets_at(&ring->hello));
+}
+
+const uint16_t *idse_ring_weights(const struct ring *ring, int slot)
+{
+    return (const uint16_t *)(const void *)(slot_at(ring, slot) + idse_weights_at(&ring->hello));
+}
