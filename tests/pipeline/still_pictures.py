@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,12 @@ class _NotFinite(nn.Module):
 
 
 class _Deadly(nn.Module):
-    def forward(self, x):
-        import os
+    """Ends its process where it is shown something much wider than high."""
 
-        os._exit(9)
+    def forward(self, x):
+        if x[..., 0, x.shape[-1] // 2].sum() == 0:  # the letterbox is black above
+            os._exit(9)
+        return x.mean((2, 3))
 
 
 def left():
@@ -115,5 +118,5 @@ def not_finite():
     return FeatureExtractor(_NotFinite(), size=(64, 96), name="not_finite")
 
 
-def kills():
-    return FeatureExtractor(_Deadly(), size=(64, 96), name="kills")
+def kills_wide():
+    return FeatureExtractor(_Deadly(), size=(64, 96), pad=0.0, name="kills_wide")

@@ -122,7 +122,8 @@ class FolderReport:
             writer = csv.DictWriter(text, names)
             writer.writeheader()
             writer.writerows(asdict(row) for row in self.rows)
-            return text.getvalue().encode()
+            # Names of files are bytes, and may be none of UTF-8.
+            return text.getvalue().encode(errors="surrogateescape")
         return _parquet(names, self.rows)
 
 
@@ -157,7 +158,14 @@ def _parquet(names: list[str], rows: tuple[Row, ...]) -> bytes:
     schema = pa.schema(
         [(field.name, kinds.get(str(field.type), pa.string())) for field in fields(Row)]
     )
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    columns = {name: [_storable(getattr(row, name)) for row in rows] for name in names}
     buffer = io.BytesIO()
     parquet.write_table(pa.table(columns, schema=schema), buffer)
     return buffer.getvalue()
+
+
+def _storable(value: object) -> object:
+    """Return text that is Unicode: a name of a file that is not gets backslashes."""
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
