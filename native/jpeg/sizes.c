@@ -17,7 +17,7 @@ static int64_t table_bytes(const histogram *counts, huffman *table, uint64_t *bi
 
 int64_t idse_trellis_scan_bytes(const idse_grid *grid, const int16_t *levels,
                                 const idse_scan *scan, int progressive, int64_t interval,
-                                int exact)
+                                int exact, int64_t *header)
 {
     scan_counts counts = {0};
     huffman dc[2], ac[2];
@@ -28,6 +28,7 @@ int64_t idse_trellis_scan_bytes(const idse_grid *grid, const int16_t *levels,
         bytes += table_bytes(&counts.dc[i], &dc[i], &bits);
         bytes += table_bytes(&counts.ac[i], &ac[i], &bits);
     }
+    *header = bytes;
     if (exact)
         return bytes + idse_pack_scan(grid, levels, scan, progressive, interval, dc, ac);
     return bytes + (int64_t)((bits + 7) / 8);

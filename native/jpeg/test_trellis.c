@@ -244,11 +244,12 @@ static idse_grid make_grid(int width, int height, int across, int down, int comp
 static void check_scan(const idse_grid *grid, const int16_t *levels, idse_scan scan,
                        int progressive, int64_t interval)
 {
+    int64_t header;
     const int64_t about =
-        idse_trellis_scan_bytes(grid, levels, &scan, progressive, interval, 0);
+        idse_trellis_scan_bytes(grid, levels, &scan, progressive, interval, 0, &header);
     const int64_t exact =
-        idse_trellis_scan_bytes(grid, levels, &scan, progressive, interval, 1);
-    CHECK(about > 0 && exact >= about && (interval || exact <= 2 * about));
+        idse_trellis_scan_bytes(grid, levels, &scan, progressive, interval, 1, &header);
+    CHECK(header > 0 && about > header && exact >= about && (interval || exact <= 2 * about));
 }
 
 static void test_scans(const idse_grid *grid, const int16_t *levels)

@@ -64,12 +64,12 @@ EXPORT double idse_trellis_distortion(const idse_grid *grid,
                                       const float *const weights[3], const uint16_t *tables,
                                       const int16_t *levels);
 
-/* Bytes that a scan takes in a file of libjpeg's with optimised Huffman tables: DHT, SOS and the
- * coded data. `interval`: MCUs between restart markers, or 0. With `exact` 0 stuffed bytes are not
- * counted, which is faster. */
+/* Bytes that a scan takes in a file of libjpeg's with optimised Huffman tables: DHT and SOS, which
+ * `header` tells alone, and the coded data. `interval`: MCUs between restart markers, or 0. With
+ * `exact` 0 neither stuffed bytes nor restart markers are counted, which is faster. */
 EXPORT int64_t idse_trellis_scan_bytes(const idse_grid *grid, const int16_t *levels,
                                        const idse_scan *scan, int progressive, int64_t interval,
-                                       int exact);
+                                       int exact, int64_t *header);
 
 /* Takes the first `count` blocks in a spread order from `one` and the others from `two`. */
 EXPORT void idse_trellis_mix(const int16_t *one, const int16_t *two, int64_t blocks, int64_t count,

@@ -18,7 +18,7 @@ def _levels(arrays):
 
 
 def _predicted(layout, arrays, tables, scans, restart_rows=0):
-    return file_size(layout, _levels(arrays), np.stack(tables), scans, restart_rows)
+    return file_size(layout, _levels(arrays), np.stack(tables), scans, restart_rows=restart_rows)
 
 
 @settings(max_examples=120, deadline=None)

@@ -83,8 +83,8 @@ def library() -> ctypes.CDLL:
         "estimate": ([grid, Pointers, Pointers, c_void_p, c_float, c_int], c_double),
         # grid, coefficients, weights, tables, levels
         "distortion": ([grid, Pointers, Pointers, c_void_p, c_void_p], c_double),
-        # grid, levels, scan, progressive, interval, exact
-        "scan_bytes": ([grid, c_void_p, scan, c_int, c_int64, c_int], c_int64),
+        # grid, levels, scan, progressive, interval, exact, header
+        "scan_bytes": ([grid, c_void_p, scan, c_int, c_int64, c_int, POINTER(c_int64)], c_int64),
         # one, two, blocks, count, out
         "mix": ([c_void_p, c_void_p, c_int64, c_int64, c_void_p], None),
     }

@@ -197,17 +197,28 @@ class Quantised:
         """Weighted squared error."""
         return self.source.distortion(self.tables, self.levels)
 
-    def size(self, scans: Sequence[Scan] | None = None, *, restart_rows: int = 0) -> int:
+    def size(
+        self,
+        scans: Sequence[Scan] | None = None,
+        *,
+        restart_rows: int = 0,
+        exact: bool = True,
+    ) -> int:
         """Return the bytes of the file, to the byte, without markers that ``write`` is handed.
 
         Parameters
         ----------
         scans
-            None for one sequential scan, or a progressive script.
+            None for one sequential scan, or a script.
         restart_rows
             MCU rows between restart markers; 0 is none.
+        exact
+            Count restart markers and the bytes that are stuffed behind 0xFF, too. Without them the
+            result is about 0.3 % too low, and takes less than half the time.
         """
-        return file_size(self.layout, self.levels, self.tables, scans, restart_rows)
+        return file_size(
+            self.layout, self.levels, self.tables, scans, restart_rows=restart_rows, exact=exact
+        )
 
 
 def mix(one: Quantised, two: Quantised, count: int) -> Quantised:
