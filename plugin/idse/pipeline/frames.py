@@ -68,7 +68,7 @@ def picture_format(frame: av.VideoFrame) -> PictureFormat:
         pix_fmt=name,
         matrix=_matrix(frame),
         full_range=_full_range(frame),
-        transfer=_TRANSFERS.get(frame.color_trc, "sdr"),
+        transfer=transfer_of(frame.color_trc),
         rotation=round(frame.rotation / 90) * 90 % 360,
     )
 
@@ -173,9 +173,24 @@ def unspecified_matrix(height: int) -> str:
 
 
 def _matrix(frame: av.VideoFrame) -> str:
-    code = frame.colorspace
-    if is_rgb(frame) or code in (_UNSPECIFIED, _RESERVED):
-        return unspecified_matrix(frame.height)
+    return matrix_of(_UNSPECIFIED if is_rgb(frame) else frame.colorspace, frame.height)
+
+
+def transfer_of(code: int) -> str:
+    """Return `PictureFormat.transfer` of H.273's TransferCharacteristics."""
+    return _TRANSFERS.get(code, "sdr")
+
+
+def matrix_of(code: int, height: int) -> str:
+    """Return `PictureFormat.matrix` of H.273's MatrixCoefficients in pictures of so many lines.
+
+    Raises
+    ------
+    InputError
+        It is none that can be read (R'G'B', YCgCo, ICtCp...).
+    """
+    if code in (_UNSPECIFIED, _RESERVED):
+        return unspecified_matrix(height)
     if code not in _MATRICES:
         kind = "R'G'B' in a Y'CbCr format" if code == _RGB else f"H.273 code {code}"
         raise InputError(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from idse.codecs.x264 import Encoder
     from idse.importance.motion import MotionField
     from idse.importance.still import StillPolicy
-    from idse.picture import Picture
+    from idse.picture import Picture, PictureFormat
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.maps import Maps
     from idse.pipeline.report import Warnings
@@ -40,6 +40,39 @@ FloatMap = npt.NDArray[np.float32]
 
 # About the QP of an encode that is asked for a rate.
 _DEFAULT_QP = 26.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeFacts:
+    """What steering must know of an encode.
+
+    Attributes
+    ----------
+    form
+        Of the pictures that are encoded.
+    mb_shape
+        Macroblock rows and columns of the encoder (rows rounded up to 32 lines for interlaced).
+    crf
+        CRF of the encode, or None where it has none.
+    interlaced
+        Whether it is coded interlaced.
+    rate
+        Pictures per second.
+    time_base
+        Of the pictures' times, seconds.
+    """
+
+    form: PictureFormat
+    mb_shape: tuple[int, int]
+    crf: float | None
+    interlaced: bool
+    rate: Fraction
+    time_base: Fraction
+
+    @property
+    def qp(self) -> float:
+        """About the QP of the encode."""
+        return _DEFAULT_QP if self.crf is None else self.crf
 
 
 @dataclass(slots=True, eq=False)
@@ -272,19 +305,49 @@ def open_steering(
         A value is out of range.
     """
     parameters = encoder.parameters
-    crf = parameters.crf if parameters.rc_method == "crf" else None
-    inner = None
-    if options.weighted:
-        inner = InnerWeights(encoder.mb_shape, options.policy.strength, warnings)
+    facts = EncodeFacts(
+        form=encoder.format,
+        mb_shape=encoder.mb_shape,
+        crf=parameters.crf if parameters.rc_method == "crf" else None,
+        interlaced=parameters.interlaced,
+        rate=source.rate,
+        time_base=source.time_base,
+    )
+    return steering_of(options, maps, facts, warnings, lookahead=lookahead_of(options, facts))
+
+
+def lookahead_of(options: SteeringOptions, facts: EncodeFacts) -> int:
+    """Return how many frames a frame of an encode waits for, where nothing else limits it."""
     # A file's maps are as far apart as whoever made it liked.
     every = options.analyse_every if options.maps is None else None
+    return waiting_pictures(every, rate=facts.rate, form=facts.form)
+
+
+def steering_of(
+    options: SteeringOptions,
+    maps: Maps,
+    facts: EncodeFacts,
+    warnings: Warnings,
+    *,
+    lookahead: int,
+) -> Steering:
+    """Return the steering of an encode that others may do.
+
+    Raises
+    ------
+    InputError
+        As `open_steering`.
+    """
+    inner = None
+    if options.weighted:
+        inner = InnerWeights(facts.mb_shape, options.policy.strength, warnings)
     return Steering(
         maps,
-        Allocator(options.policy, encoder.mb_shape, crf=crf, interlaced=parameters.interlaced),
-        qp=_DEFAULT_QP if crf is None else crf,
-        time_base=source.time_base,
+        Allocator(options.policy, facts.mb_shape, crf=facts.crf, interlaced=facts.interlaced),
+        qp=facts.qp,
+        time_base=facts.time_base,
         warnings=warnings,
-        lookahead=waiting_pictures(every, rate=source.rate, form=encoder.format),
+        lookahead=lookahead,
         consumer_fps=options.consumer_fps,
         still=options.still,
         inner=inner,
