@@ -17,7 +17,12 @@ from idse.importance.energy import luma_block_energy, macroblock_energy
 from idse.importance.frequencies import spectrum
 from idse.importance.maps import ImportanceMap, MapMetadata
 from idse.importance.naming import checked_weight, split_weight
-from idse.importance.sketch import SketchedJacobian, SketchSettings, sketch_gradients
+from idse.importance.sketch import (
+    SketchedJacobian,
+    SketchSettings,
+    batch_gradients,
+    sketch_gradients,
+)
 from idse.importance.spectrum import Spectrum
 from idse.vision import load_model
 from idse.vision.threads import one_thread
@@ -112,6 +117,11 @@ class Analyser:
         self._kept: tuple[Picture | None, list[Tensor]] = (None, [])
         # Frame index -> each network's ||J_s||_F^2, for the running mean.
         self._totals: dict[int, list[float]] = {}
+
+    @property
+    def likeness(self) -> tuple[object, ...]:
+        """What analysers have in common whose pictures `prepare_together` takes at once."""
+        return (*(id(network.module) for network in self._networks), self._settings)
 
     @property
     def metadata(self) -> MapMetadata:
@@ -233,6 +243,35 @@ class Analyser:
         y, cb, cr = (torch.cat(planes)[:, 0].cpu().numpy() for planes in zip(*parts, strict=True))
         return SketchedJacobian(y=y, cb=cb, cr=cr, format=picture.format)
 
+    def gradients(self, pictures: Sequence[Picture]) -> list[list[Tensor]]:
+        """Compute every picture's sketch at the resolution of each network, all at once.
+
+        Parameters
+        ----------
+        pictures
+            Of one format.
+
+        Returns
+        -------
+        list
+            For each picture and network what `idse.importance.sketch.sketch_gradients` returns.
+
+        Raises
+        ------
+        ModelError
+            As `analyse`, on any of the pictures.
+        """
+        with one_thread():
+            found = [
+                batch_gradients(network, pictures, self._settings, stream=k)
+                for k, network in enumerate(self._networks)
+            ]
+        return [list(parts) for parts in zip(*found, strict=True)]
+
+    def keep(self, picture: Picture, gradients: list[Tensor]) -> None:
+        """Take the `gradients` of the picture that is asked about next, which is then quick."""
+        self._kept = (picture, gradients)
+
     def _seen(self, picture: Picture) -> tuple[list[Tensor], list[Tensor], list[float]]:
         """Return every network's gradients, energies, and the factor of its energies."""
         with one_thread():
@@ -269,6 +308,25 @@ class Analyser:
         shares = [weight / sum(self._weights) for weight in self._weights]
         # A network that has been blind so far has nothing to say.
         return [s / mean if mean > 0 else 0.0 for s, mean in zip(shares, means, strict=True)]
+
+
+def prepare_together(pairs: Sequence[tuple[Analyser, Picture]]) -> None:
+    """Run the networks once over several pictures; each analyser's next analysis is then quick.
+
+    Parameters
+    ----------
+    pairs
+        Different analysers of one `Analyser.likeness`, each with the picture that it is asked
+        about next. Pictures share a format.
+
+    Raises
+    ------
+    ModelError
+        As `Analyser.analyse`, on any of the pictures. Nothing is prepared then.
+    """
+    found = pairs[0][0].gradients([picture for _, picture in pairs])
+    for (analyser, picture), gradients in zip(pairs, found, strict=True):
+        analyser.keep(picture, gradients)
 
 
 def _cast(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:

@@ -16,6 +16,8 @@ from idse.picture import MACROBLOCK, PictureFormat
 from idse.vision.preprocess import planes_to_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from idse.picture import Picture
     from idse.vision import FeatureExtractor
 
@@ -148,10 +150,31 @@ def sketch_gradients(
         The network fails on the picture, is not differentiable down to its input, or returns
         features or gradients that are not finite.
     """
-    where = f"{extractor.name} on frame {picture.index}"
+    (gradients,) = batch_gradients(extractor, [picture], settings, stream=stream, batched=batched)
+    return gradients
+
+
+def batch_gradients(
+    extractor: FeatureExtractor,
+    pictures: Sequence[Picture],
+    settings: SketchSettings,
+    *,
+    stream: int = 0,
+    batched: bool | None = None,
+) -> list[Tensor]:
+    """Return J_s of several pictures of one format, which go through the network together.
+
+    As `sketch_gradients` of each, up to the rounding of sums that another batch size brings.
+
+    Raises
+    ------
+    ModelError
+        As `sketch_gradients`, on any of the pictures.
+    """
+    where = f"{extractor.name} on frame {' and '.join(str(item.index) for item in pictures)}"
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
-            gradients = _gradients(extractor, picture, settings, stream, batched=batched)
+            gradients = _gradients(extractor, pictures, settings, stream, batched=batched)
     except IdseError:
         raise
     # The network is the user's code: whatever it raises costs this frame its map, not the run.
@@ -159,41 +182,48 @@ def sketch_gradients(
         raise ModelError(f"{where} failed: {type(error).__name__}: {error}") from error
     if not bool(torch.isfinite(gradients).all()):
         raise ModelError(f"{where} has gradients that are not finite")
-    return gradients
+    return list(gradients.unbind(1))
 
 
 def _gradients(
     extractor: FeatureExtractor,
-    picture: Picture,
+    pictures: Sequence[Picture],
     settings: SketchSettings,
     stream: int,
     *,
     batched: bool | None,
 ) -> Tensor:
+    """Return the gradients of all pictures: ``(n_s, pictures, 3, rows, columns)``."""
     parameter = next(extractor.module.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    y, cb, cr = (
-        plane.to(device) for plane in planes_to_tensors(picture, dtype=settings.plane_dtype)
-    )
+    form = pictures[0].format
+    planes = [planes_to_tensors(item, dtype=settings.plane_dtype) for item in pictures]
+    y, cb, cr = (torch.cat(parts).to(device) for parts in zip(*planes, strict=True))
     # Everything up to here is linear in the samples: its transpose comes after the backward pass.
-    shrunk = extractor.shrink(y, cb, cr, picture.format).detach().requires_grad_()
-    features = extractor.features(extractor.finish(shrunk, picture.format).to(settings.dtype))
+    shrunk = extractor.shrink(y, cb, cr, form).detach().requires_grad_()
+    features = extractor.features(extractor.finish(shrunk, form).to(settings.dtype))
     name = extractor.name
-    if features.ndim != 2 or len(features) != 1 or features.shape[1] == 0:
-        raise ModelError(f"features of {name} are {tuple(features.shape)}, expected (1, n_f)")
+    if features.ndim != 2 or len(features) != len(pictures) or features.shape[1] == 0:
+        raise ModelError(
+            f"features of {name} are {tuple(features.shape)}, expected ({len(pictures)}, n_f)"
+        )
     if not features.requires_grad:
         raise ModelError(f"features of {name} do not depend on its input differentiably")
     if not bool(torch.isfinite(features).all()):
-        raise ModelError(f"features of {name} on frame {picture.index} are not finite")
-    signs = rademacher(settings.n_s, features.shape[1], settings.seed, picture.index, stream).to(
-        device=device, dtype=features.dtype
-    )
+        raise ModelError(f"features of {name} on frame {pictures[0].index} are not finite")
+    signs = torch.stack(
+        [
+            rademacher(settings.n_s, features.shape[1], settings.seed, item.index, stream)
+            for item in pictures
+        ],
+        dim=1,
+    ).to(device=device, dtype=features.dtype)
     if batched is None:
         batched = device.type != "cpu"
     if batched:
-        rows = torch.autograd.grad(features, shrunk, signs[:, None], is_grads_batched=True)[0][:, 0]
+        rows = torch.autograd.grad(features, shrunk, signs, is_grads_batched=True)[0]
     else:
-        parts = [torch.autograd.grad(features, shrunk, s[None], retain_graph=True) for s in signs]
-        rows = torch.cat([part[0] for part in parts])
+        parts = [torch.autograd.grad(features, shrunk, s, retain_graph=True) for s in signs]
+        rows = torch.stack([part[0] for part in parts])
     gradients: Tensor = rows / math.sqrt(settings.n_s)
     return gradients
