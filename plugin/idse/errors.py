@@ -41,6 +41,18 @@ class MissingExtraError(IdseError, ImportError):
     """A feature needs an optional dependency; the message names the extra that brings it."""
 
 
+class BusyError(IdseError, RuntimeError):
+    """A server has too much to do, cannot answer in time, or is shutting down."""
+
+
+class ProtocolError(IdseError, ConnectionError):
+    """The other end of a connection sent what its protocol does not allow, or went away."""
+
+
+class AccessError(IdseError, PermissionError):
+    """A server was asked for something that the caller may not have."""
+
+
 def missing_extra(package: str, extra: str) -> MissingExtraError:
     """Return the error for a ``package`` that is not installed; ``extra`` brings it."""
     return MissingExtraError(

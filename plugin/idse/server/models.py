@@ -1,0 +1,259 @@
+"""The networks and map files that a server has: clients name them, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from idse.errors import InputError
+from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.naming import split_weight
+from idse.picture import Picture, PictureFormat
+from idse.server.queue import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from idse.importance import Analyser
+    from idse.importance.maps import ImportanceMap, MapSet
+    from idse.importance.spectrum import Spectrum
+    from idse.server.queue import AnalysisQueue
+    from idse.vision import FeatureExtractor
+
+T = TypeVar("T")
+
+MAX_ROWS = 64
+
+
+class Models:
+    """What was registered when the server started.
+
+    Parameters
+    ----------
+    models
+        Networks, named as for ``idse transcode --model``; the first one is what clients get who
+        name none.
+    maps
+        Map files by the name that clients give.
+
+    Raises
+    ------
+    InputError
+        There is no network, or a name has a weight.
+    """
+
+    def __init__(self, models: Sequence[str], maps: Mapping[str, Path] | None = None) -> None:
+        if not models:
+            raise InputError("a server needs at least one network, got none")
+        self.names = tuple(dict.fromkeys(models))
+        self._paths = dict(maps or {})
+        self._maps: dict[str, MapSet] = {}
+        self._networks: dict[str, FeatureExtractor] = {}
+        # Hooks, by which features come from an inner layer, are the module's: one pass at a time.
+        self._hooks = threading.Lock()
+
+    @property
+    def default(self) -> str:
+        """The network of clients who name none."""
+        return self.names[0]
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """Names of the map files."""
+        return tuple(self._paths)
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is loaded."""
+        return len(self._networks) == len(self.names) and len(self._maps) == len(self._paths)
+
+    def load(self) -> None:
+        """Load everything, and run every network once: the first run is slower than others.
+
+        Raises
+        ------
+        IdseError
+            Something cannot be loaded, or fails on a grey picture.
+        """
+        from idse.importance import Analyser, load_networks
+        from idse.importance.maps import read_maps
+
+        for name, path in self._paths.items():
+            self._maps[name] = read_maps(path)
+        for name in self.names:
+            ((network, _),) = load_networks([name])
+            Analyser([(network, 1.0)], n_s=1).analyse(_grey(PictureFormat(width=320, height=192)))
+            self._networks[name] = network
+
+    def network(self, name: str) -> FeatureExtractor:
+        """Return a network.
+
+        Raises
+        ------
+        InputError
+            There is none of this name.
+        """
+        if name not in self._networks:
+            raise InputError(f"model {name!r} is not one of this server's: {', '.join(self.names)}")
+        return self._networks[name]
+
+    def maps(self, name: str) -> MapSet:
+        """Return the maps of a file.
+
+        Raises
+        ------
+        InputError
+            There is none of this name.
+        """
+        if name not in self._maps:
+            known = ", ".join(self._maps) or "it has none"
+            raise InputError(f"maps {name!r} are not some of this server's: {known}")
+        return self._maps[name]
+
+    def check(self, specs: Sequence[str], n_s: int) -> None:
+        """Check what a client asks for.
+
+        Raises
+        ------
+        InputError
+            A model is not this server's, a weight or the number of rows is out of range.
+        """
+        if n_s > MAX_ROWS:
+            raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that this server computes")
+        for spec in specs:
+            self.network(split_weight(spec)[0])
+
+    def analyser(self, specs: Sequence[str], *, n_s: int = DEFAULT_ROWS, seed: int = 0) -> Analyser:
+        """Return an analyser of a client's own, by networks that all share.
+
+        Parameters
+        ----------
+        specs
+            ``NAME`` or ``NAME=WEIGHT``.
+        n_s, seed
+            As for `Analyser`.
+
+        Raises
+        ------
+        InputError
+            As `check`.
+        """
+        from idse.importance import Analyser
+
+        self.check(specs, n_s)
+        named = [split_weight(spec) for spec in specs]
+        return Analyser([(self.network(n), w) for n, w in named], n_s=n_s, seed=seed)
+
+    def turn(self, specs: Sequence[str]) -> AbstractContextManager[Any]:
+        """Return what is to be held while these networks run."""
+        layers = [self.network(split_weight(spec)[0]).layer for spec in specs]
+        return nullcontext() if set(layers) == {None} else self._hooks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What is asked about a picture: by whom, and what is to be held meanwhile."""
+
+    analyser: Analyser
+    picture: Picture
+    turn: AbstractContextManager[Any]
+
+
+def prepare(subjects: Sequence[Subject]) -> None:
+    """Run networks once over the pictures of several clients: `AnalysisQueue`'s preparation."""
+    from idse.importance.analyser import prepare_together
+
+    with subjects[0].turn:
+        prepare_together([(item.analyser, item.picture) for item in subjects])
+
+
+class QueuedNetwork:
+    """An analyser whose analyses wait for their turn among those of other clients.
+
+    Parameters
+    ----------
+    models, specs, n_s, seed
+        See `Models.analyser`.
+    queue
+        Where they wait.
+    client
+        Whose they are.
+    together
+        Whether a picture may go through the network with those of other clients, which changes
+        results in their last digits.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        specs: Sequence[str],
+        queue: AnalysisQueue,
+        *,
+        client: Hashable,
+        n_s: int = DEFAULT_ROWS,
+        seed: int = 0,
+        together: bool = False,
+    ) -> None:
+        self._analyser = models.analyser(specs, n_s=n_s, seed=seed)
+        self._kind = (*specs, n_s)
+        self._turn = models.turn(specs)
+        self._queue = queue
+        self._client = client
+        self._together = together
+
+    def submit(
+        self,
+        picture: Picture,
+        call: Callable[[Analyser], T],
+        *,
+        deadline: float | None = None,
+        patient: bool = False,
+    ) -> Future[T]:
+        """Ask for something about a picture.
+
+        Raises
+        ------
+        BusyError
+            As `AnalysisQueue.submit`.
+        """
+        likeness = (*self._analyser.likeness, picture.format)
+
+        def run() -> T:
+            with self._turn:
+                return call(self._analyser)
+
+        job = Job(
+            client=self._client,
+            kind=(*self._kind, picture.format),
+            call=run,
+            deadline=deadline,
+            batch=likeness if self._together else None,
+            subject=Subject(self._analyser, picture, self._turn),
+        )
+        return self._queue.submit(job, patient=patient)
+
+    def analyse(self, picture: Picture) -> ImportanceMap:
+        """Return the map of a picture; see :class:`idse.pipeline.maps.Network`."""
+        return self.submit(picture, lambda a: a.analyse(picture), patient=True).result()
+
+    def blocks(self, picture: Picture) -> npt.NDArray[np.float32]:
+        """Return what its 4x4 luma blocks matter."""
+        return self.submit(picture, lambda a: a.blocks(picture), patient=True).result()
+
+    def spectrum(self, picture: Picture) -> Spectrum:
+        """Return the importance per frequency of a picture."""
+        return self.submit(picture, lambda a: a.spectrum(picture), patient=True).result()
+
+
+def _grey(form: PictureFormat) -> Picture:
+    y, cb, cr = (np.full(shape, 128, np.uint8) for shape in form.plane_shapes)
+    return Picture(planes=(y, cb, cr), format=form)
