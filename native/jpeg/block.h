@@ -41,12 +41,6 @@ static inline uint64_t zigzag_mask(uint64_t natural)
     return mask;
 }
 
-/* Zigzag positions first..last. */
-static inline uint64_t band_mask(int first, int last)
-{
-    return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
-}
-
 static inline int64_t grid_blocks(const idse_grid *grid, int component)
 {
     return (int64_t)grid->rows[component] * grid->cols[component];

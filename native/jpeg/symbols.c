@@ -13,6 +13,7 @@ typedef struct {
     uint64_t word; /* bits not yet counted, from the lowest upwards */
     int filled;
     int64_t bytes;
+    uint64_t band; /* natural positions of the scan's AC */
     /* Progressive AC scans: a pending run of ends of blocks and correction bits behind it. */
     uint32_t eob_run;
     int eob_table, held;
@@ -89,14 +90,15 @@ ALWAYS_INLINE void put_difference(sink *s, int counting, int table, int differen
     put_symbol(s, counting, 1, table, size, value_bits(difference, size), size);
 }
 
-/* Zigzag positions of a band whose level is not 0 after a shift of the magnitude. */
-static inline uint64_t find_levels(const int16_t *levels, int first, int last, int shift)
+/* Those of some natural positions whose level is not 0 after a shift of the magnitude, in zigzag order. */
+static inline uint64_t find_levels(const int16_t *levels, uint64_t positions, int shift)
 {
     uint8_t found[BLOCK_SIZE];
-    const int threshold = 1 << shift;
+    /* |level| >= 2^shift in one comparison of 16 bits, of which a vector holds more than of 32. */
+    const uint16_t lowest = (uint16_t)((1 << shift) - 1), width = (uint16_t)(2 * lowest);
     for (int k = 0; k < BLOCK_SIZE; k++)
-        found[k] = levels[k] >= threshold || levels[k] <= -threshold;
-    return zigzag_mask(gather_flags(found)) & band_mask(first, last);
+        found[k] = (uint16_t)((uint16_t)levels[k] + lowest) > width;
+    return zigzag_mask(gather_flags(found) & positions);
 }
 
 static void put_eob_run(sink *s, int counting)
@@ -135,14 +137,14 @@ ALWAYS_INLINE int put_levels(sink *s, int counting, int table, const int16_t *le
 
 ALWAYS_INLINE void sequential_ac(sink *s, int counting, int table, const int16_t *levels)
 {
-    const uint64_t found = find_levels(levels, 1, 63, 0);
+    const uint64_t found = find_levels(levels, s->band, 0);
     if (put_levels(s, counting, table, levels, found, 1, 0) < 63)
         put_symbol(s, counting, 0, table, 0, 0, 0);
 }
 
 ALWAYS_INLINE void first_ac(sink *s, int counting, const idse_scan *scan, const int16_t *levels)
 {
-    const uint64_t found = find_levels(levels, scan->ss, scan->se, scan->al);
+    const uint64_t found = find_levels(levels, s->band, scan->al);
     if (found)
         put_eob_run(s, counting);
     const int last =
@@ -154,8 +156,8 @@ ALWAYS_INLINE void first_ac(sink *s, int counting, const idse_scan *scan, const 
 /* One more bit of levels that are known not to be 0, and new ones (T.81 G.1.2.3). */
 ALWAYS_INLINE void refine_ac(sink *s, int counting, const idse_scan *scan, const int16_t *levels)
 {
-    const uint64_t found = find_levels(levels, scan->ss, scan->se, scan->al);
-    const uint64_t known = find_levels(levels, scan->ss, scan->se, scan->al + 1);
+    const uint64_t found = find_levels(levels, s->band, scan->al);
+    const uint64_t known = find_levels(levels, s->band, scan->al + 1);
     const uint64_t fresh = found & ~known;
     const int last_fresh = fresh ? 63 - __builtin_clzll(fresh) : -1;
     int run = 0, at = scan->ss, first_bit = s->held, count = 0;
@@ -291,6 +293,8 @@ ALWAYS_INLINE void put_scan(sink *s, int counting, const idse_grid *grid, const 
                             const idse_scan *scan, int progressive, int64_t interval)
 {
     s->eob_table = scan_table(scan->component[0]);
+    for (int k = scan->ss > 1 ? scan->ss : 1; k <= scan->se; k++)
+        s->band |= UINT64_C(1) << idse_natural[k];
     if (scan->components > 1)
         put_interleaved(s, counting, grid, levels, scan, progressive, interval);
     else
