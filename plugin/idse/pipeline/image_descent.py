@@ -63,6 +63,18 @@ class Descent:
         reached = min(max(reached, self._bounds[0]), self._bounds[1])
         self.next = None if reached == x else reached
 
+    def inside(self, x: float) -> float | None:
+        """Return an argument that was guessed otherwise, moved to where the level is crossed.
+
+        Where nothing is left to try, None.
+        """
+        if self.next is None or self._last is None:
+            return x if self._last is None else None
+        low = self._bounds[0] if self.above is None else self.above
+        high = self._bounds[1] if self.below is None else self.below
+        margin = _MARGIN * min(high - low, 1.0)
+        return min(max(x, low + margin), high - margin)
+
     def _secant(self, x: float, y: float) -> float:
         if self._last is None or self._last[0] == x:
             return self._slope

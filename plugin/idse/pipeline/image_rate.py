@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # How near a file must come to the limit, in log(size), before lambda and mixing take it there.
 _NEAR = 0.02
-# How near, before scans are chosen anew.
-_SETTLED = 0.15
+# About what a file has beside scans and metadata.
+_FRAME_BYTES = 250
 # A gap that nobody minds, as a share of the limit and in bytes.
 _CLOSE, _CLOSE_BYTES = 0.0005, 2
 # First guesses of slopes: log(size) and log(distortion) over log2(scale), log(size) over
@@ -36,8 +36,8 @@ _SIZE_SLOPE, _DISTORTION_SLOPE, _LAMBDA_SLOPE = -0.55, 1.0, -0.15
 _SAME_DISTORTION = 0.01
 _NOTHING = 1e-300  # of distortion, so that it has a logarithm
 _MOST_STEPS, _MOST_MIXES = 8, 16
-# Scales at which all steps are 1, and at which not even the largest coefficient is worth its bits.
-_FINEST, _COARSEST = 0.5, 2.0**18
+# Scales at which all steps are 1 and bits cost nothing, and at which none is worth its price.
+_FINEST, _COARSEST = 2.0**-6, 2.0**18
 # Where a search starts: steps of low luma frequencies of about this many code values.
 _FIRST_STEP = 16.0
 # How exactly --accuracy finds its scale, in octaves.
@@ -100,6 +100,7 @@ class Search:
         self._progressive = progressive
         self._restart_rows = restart_rows
         self._overhead = overhead
+        self._estimates: dict[float, float] = {}
         spectra = np.stack(plan.spectra)
         self._bounds = (
             math.log2(_FINEST * math.sqrt(float(spectra.min()))),
@@ -144,29 +145,51 @@ class Search:
         """
         descent = self._descent(math.log(limit), _SIZE_SLOPE)
         near = below = None
-        settled = False
-        while descent.next is not None:
-            scale = 2.0**descent.next
-            point = self._plan.at(scale)
-            quantised = self._run(point)
-            scans = self._script(quantised) if near is None else near.scans
-            found = self._solution(scale, point, quantised, scans)
-            # The choice of scans costs as much as a run of the trellis: it is made for the first
-            # file, and once more for the first that comes close.
-            if near is not None and not settled and _gap(found, limit) < _SETTLED:
-                found = self._solution(scale, point, quantised, self._script(quantised))
-                near, settled = found, True
-            descent.add(descent.next, math.log(found.size))
+        guess = self._estimated(limit)
+        while (x := descent.inside(guess)) is not None:
+            found = self.at(2.0**x)
+            descent.add(x, math.log(found.size))
             if found.size <= limit and (below is None or found.size > below.size):
                 below = found
             if near is None or _gap(found, limit) < _gap(near, limit):
                 near = found
             if _gap(near, limit) < _NEAR:
-                return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
+                break
+            guess = self._estimated(limit, found)
         assert near is not None
-        if descent.above is None or descent.below is None:
+        if (descent.above is None or descent.below is None) and _gap(near, limit) >= _NEAR:
             return near  # all that there is lies on one side
         return self._cross(near, limit) or below or self.at(2.0 ** self._bounds[1])
+
+    def _estimated(self, limit: int, known: Solution | None = None) -> float:
+        """Return log2 of the scale at which a file is estimated to have a size.
+
+        A sample of the blocks says how sizes differ from scale to scale, and a file that is known
+        how they differ from the sample's.
+        """
+        ratio, start = 1.0, self._start
+        if known is not None:
+            start = math.log2(known.scale)
+            ratio = known.size / self._estimate(start)
+        descent = Descent(
+            math.log(limit / ratio), start=start, slope=_SIZE_SLOPE, bounds=self._bounds
+        )
+        best = start
+        while (x := descent.next) is not None:
+            y = math.log(self._estimate(x))
+            descent.add(x, y)
+            best = x
+            if abs(y + math.log(ratio / limit)) < _NEAR / 4:
+                break
+        return best
+
+    def _estimate(self, octave: float) -> float:
+        """Return about how many bytes the file of a scale has."""
+        if octave not in self._estimates:
+            point = self._plan.at(2.0**octave)
+            scans = self._quantiser.estimate(point.tables, point.lam, progressive=self._progressive)
+            self._estimates[octave] = scans + self._overhead + _FRAME_BYTES
+        return self._estimates[octave]
 
     def _cross(self, near: Solution, limit: int) -> Solution | None:
         """Take a file across the limit by lambda alone, and return the best mix of both sides."""

@@ -121,7 +121,7 @@ class SteeredImage:
         options = self._options
         limit = options.limit(self.layout.width, self.layout.height)
         if limit is not None:
-            return self._fitting(limit)
+            return self.fitting(limit)
         if options.accuracy is not None:
             return self._agreeing(options.accuracy)
         quality = options.quality_or_default
@@ -131,6 +131,19 @@ class SteeredImage:
         least = max(1, quality // _WORST)
         if solution.quantised.distortion > _TRUST * self.stock_distortion(least):
             solution = self.matching(least)
+        return self._coded(solution)
+
+    def fitting(self, limit: int) -> Coded:
+        """Return the largest file found that has no more than so many bytes, metadata and all.
+
+        Raises
+        ------
+        TargetError
+            Even the smallest has more.
+        """
+        solution = self.search.fit(limit)
+        if solution.size > limit:
+            raise out_of_reach(self._source, limit, solution.size, self._markers)
         return self._coded(solution)
 
     def matching(self, quality: int) -> Solution:
@@ -161,12 +174,6 @@ class SteeredImage:
 
     def _coded(self, solution: Solution, agreement: float | None = None) -> Coded:
         return Coded(data=self.write(solution), scale=solution.scale, agreement=agreement)
-
-    def _fitting(self, limit: int) -> Coded:
-        solution = self.search.fit(limit)
-        if solution.size > limit:
-            raise out_of_reach(self._source, limit, solution.size, self._markers)
-        return self._coded(solution)
 
     def _agreeing(self, asked: float) -> Coded:
         from idse.pipeline.image_accuracy import agreement
