@@ -179,15 +179,11 @@ def matrix_options(
     """
     if slope is not None:
         matrices = Matrices.of_slope(slope)
-    elif spectrum is not None and policy is not None and not _bounds_loss(policy):
+    elif spectrum is not None and policy is not None and not policy.bounds_loss:
         matrices = Matrices.of_spectrum(spectrum, alpha=policy.alpha, strength=policy.strength)
     else:
         return {}
     return {} if matrices.flat else matrices.options(intra=intra)
-
-
-def _bounds_loss(policy: OffsetPolicy) -> bool:
-    return bool(policy.protect) or policy.floor_crf is not None
 
 
 def _rounded(steps: FloatArray) -> IntArray:

@@ -92,6 +92,11 @@ class OffsetPolicy:
         if self.floor_crf is not None:
             _check("floor_crf", self.floor_crf, -math.inf, 51.0)
 
+    @property
+    def bounds_loss(self) -> bool:
+        """Whether something may not get worse than an encode that is not steered."""
+        return bool(self.protect) or self.floor_crf is not None
+
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high or math.isnan(value) or math.isinf(value):

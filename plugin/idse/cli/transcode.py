@@ -145,4 +145,5 @@ class _ProgressLine(StatusLine):
 
 def _summary(report: Report) -> str:
     steered = f", {report.frames_analysed} analysed" if report.model else ", not steered"
-    return f"{report.frames} frames{steered}, {report.bytes} bytes in {report.seconds:.1f} s"
+    text = f"{report.frames} frames{steered}, {report.bytes} bytes in {report.seconds:.1f} s"
+    return text if report.parameters_set is None else f"{text}, x264 with {report.parameters_set}"

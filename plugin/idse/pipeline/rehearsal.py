@@ -102,6 +102,11 @@ class Lesson:
     left_out: Callable[[], int] = lambda: 0
     verdicts: Sequence[Verdict] = field(default_factory=tuple)
 
+    @property
+    def all_stock(self) -> bool:
+        """Whether no segment is better steered: then nothing of the encode is."""
+        return bool(self.verdicts) and not any(verdict.steered for verdict in self.verdicts)
+
 
 def check_rehearsal(options: SteeringOptions, source: str) -> None:
     """Refuse what no rehearsal can be made for.

@@ -49,6 +49,9 @@ class Report:
         Width and height, as in ``"640x480"``; None where no bound of the resolution was asked for.
     scaled_because
         Why that size.
+    parameters_set
+        x264 options that steering set because nobody had chosen any of them
+        (:mod:`idse.allocation.base`), as in ``"aq-mode=2:qcomp=0.7"``; None where it set none.
     """
 
     frames: int
@@ -66,6 +69,7 @@ class Report:
     segments: tuple[dict[str, float | bool | None], ...] = ()
     scaled_to: str | None = None
     scaled_because: str | None = None
+    parameters_set: str | None = None
 
     def to_json(self) -> str:
         """Return the report as one JSON object over several lines."""

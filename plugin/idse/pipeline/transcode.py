@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idse.allocation.matrices import matrix_options
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
 from idse.pipeline.driver import Driver, item_size, until_frame, work_size
 from idse.pipeline.maps import RecordedMaps
 from idse.pipeline.options import EncodeOptions
+from idse.pipeline.parameters import SetParameters, set_parameters
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
@@ -145,7 +145,7 @@ class _Transcode:
         self._lesson = Lesson(maps=None)
         self._scaler: Scaler | None = None
         self._origin: Origin | None = None
-        self._matrices: dict[str, str] | None = None
+        self._set: SetParameters | None = None
 
     def run(self) -> Report:
         begin = time.perf_counter()
@@ -209,7 +209,15 @@ class _Transcode:
         phase: str,
     ) -> None:
         """Encode what is kept, as rehearsals have taught."""
-        self.one_pass(source, sink, maps, extra, phase=phase, wrap=self._lesson.wrap)
+        self.one_pass(
+            source,
+            sink,
+            maps,
+            extra,
+            phase=phase,
+            wrap=self._lesson.wrap,
+            steered=not self._lesson.all_stock,
+        )
 
     def one_pass(
         self,
@@ -301,6 +309,10 @@ class _Transcode:
         if self._scaler is not None:
             form = self._scaler.form
             options.update(self._scaler.options(source.video.sample_aspect_ratio, options))
+        chosen = SetParameters()
+        if steered or self._encode.matrices:
+            chosen = self._set_parameters(frame)
+        base = chosen.base if steered else {}
         encoder = Encoder(
             width=form.width,
             height=form.height,
@@ -310,8 +322,8 @@ class _Transcode:
             preset=self._encode.preset,
             tune=self._encode.tune,
             profile=self._encode.profile,
-            options={**options, **self._encode.options, **extra},
-            matrices=self._choose_matrices(frame) if steered or self._encode.matrices else None,
+            options={**options, **base, **self._encode.options, **extra},
+            matrices=chosen.matrices,
             steer=self._steer is not None,
             global_headers=self._form.global_headers,
             library=self._library,
@@ -331,21 +343,16 @@ class _Transcode:
             )
         return encoder, timeline
 
-    def _choose_matrices(self, first: DecodedFrame) -> dict[str, str]:
-        """Choose the quantisation matrices, once for all passes."""
-        if self._matrices is None:
+    def _set_parameters(self, first: DecodedFrame) -> SetParameters:
+        """Choose what steering sets by itself, once for all passes."""
+        if self._set is None:
             spectrum = None
-            if self._origin is not None and self._encode.matrices is None:
+            if self._origin is not None:
                 shown = first if self._scaler is None else self._scaler.frame(first)
                 spectrum = self._origin.spectrum(shown.picture)
             policy = self._steer.policy if self._steer is not None else None
-            self._matrices = matrix_options(
-                self._encode.matrices,
-                spectrum,
-                policy,
-                intra=self._encode.options.get("keyint") == "1",
-            )
-        return self._matrices
+            self._set = set_parameters(self._encode, policy, spectrum, self._library)
+        return self._set
 
     def _open_steering(self, source: Source, encoder: Encoder, maps: Maps) -> Steering:
         assert self._steer is not None
@@ -379,4 +386,5 @@ class _Transcode:
             segments=tuple(verdict.facts() for verdict in lesson.verdicts),
             scaled_to=self._scaler.size if self._scaler else None,
             scaled_because=self._scaler.why if self._scaler else None,
+            parameters_set=self._set.base_line if self._set and not lesson.all_stock else None,
         )
