@@ -18,9 +18,8 @@ static const float reach_bits = 4;
 typedef struct {
     float ratio, scale, reach; /* reach: steps that a level may be off for following */
     int16_t level;             /* chosen */
-    int16_t choices[CHOICES];
+    int16_t choices[CHOICES];  /* may be twice the same */
     uint8_t previous[CHOICES];
-    uint8_t count;
 } link;
 
 struct dc_chain {
@@ -65,7 +64,7 @@ dc_chain *idse_dc_open(const idse_grid *grid, int component, int interleaved,
         return NULL;
     chain->order = walk_start(grid, component, interleaved);
     chain->blocks = blocks;
-    chain->links[0] = (link){.count = 1};
+    chain->links[0] = (link){0};
     walk w = chain->order;
     for (link *l = chain->links + 1; l <= chain->links + blocks; l++) {
         const int64_t at = walk_next(&w) * BLOCK_SIZE;
@@ -106,39 +105,39 @@ void idse_dc_sample(const float *coefficients, const float *weights, int64_t blo
 static inline void list_choices(link *l, int before)
 {
     const int nearest = nearest_level(l->ratio);
-    l->count = 0;
-    for (int level = nearest - 1; level <= nearest + 1; level++)
-        if (level >= LOWEST_DC && level <= HIGHEST_DC)
-            l->choices[l->count++] = (int16_t)level;
-    const int close = follow(l, before);
-    if (close < nearest - 1 || close > nearest + 1)
-        l->choices[l->count++] = (int16_t)close;
+    l->choices[0] = (int16_t)nearest;
+    l->choices[1] = (int16_t)(nearest > LOWEST_DC ? nearest - 1 : nearest);
+    l->choices[2] = (int16_t)(nearest < HIGHEST_DC ? nearest + 1 : nearest);
+    l->choices[3] = (int16_t)follow(l, before);
 }
 
-/* Extends the paths that end in `before` (with `cost`, which is replaced) to the choices of `l`. */
+/* Extends the paths that end in `before` (with `cost`, which is replaced) to the choices of `l`. Which
+ * is best cannot be predicted, hence neither branches nor loops of unknown length. */
 static inline int extend(const link *before, link *l, const float *bits, float cost[CHOICES])
 {
     float next[CHOICES];
     int best = 0;
-    for (int i = 0; i < l->count; i++) {
+    for (int i = 0; i < CHOICES; i++) {
         const float error = l->ratio - l->choices[i];
-        next[i] = INFINITY;
-        l->previous[i] = 0;
-        for (int j = 0; j < before->count; j++) {
+        float least = INFINITY;
+        int from = 0;
+        for (int j = 0; j < CHOICES; j++) {
             const int difference = abs(l->choices[i] - before->choices[j]);
-            const float c = cost[j] + bits[magnitude_bits((unsigned)difference)];
-            if (c < next[i]) {
-                next[i] = c;
-                l->previous[i] = (uint8_t)j;
-            }
+            /* The bit that is added counts the first size from 0. */
+            const int size = 31 - __builtin_clz((unsigned)difference * 2 | 1);
+            const float c = cost[j] + bits[size];
+            from = c < least ? j : from;
+            least = c < least ? c : least;
         }
-        next[i] += l->scale * error * error;
-        if (next[i] < next[best])
-            best = i;
+        l->previous[i] = (uint8_t)from;
+        next[i] = least + l->scale * error * error;
     }
+    for (int i = 1; i < CHOICES; i++)
+        best = next[i] < next[best] ? i : best;
     /* Counted from the best, or single precision would not last over a whole picture. */
-    for (int i = 0; i < l->count; i++)
-        cost[i] = next[i] - next[best];
+    const float origin = next[best];
+    for (int i = 0; i < CHOICES; i++)
+        cost[i] = next[i] - origin;
     return best;
 }
 

@@ -129,7 +129,7 @@ block_choice idse_choose_block(const scaled_block *block, const float *coefficie
     const block_choice choice = {p.cost[end], p.position[end]};
     while (end > NEAR) {
         const int k = p.position[end], n = idse_natural[k], level = p.level[end];
-        levels[n] = (int16_t)(coefficients[n] < 0 ? -level : level);
+        levels[n] = (int16_t)copysignf((float)level, coefficients[n]); /* without a branch */
         end = p.previous[end];
         if (counts)
             count_step(counts, k - p.position[end] - 1, level);
