@@ -90,8 +90,8 @@ static void describe(struct encoder *e)
                                         : IDSE_PROGRESSIVE,
         .fps_num = param->fps_num,
         .fps_den = param->fps_den,
-        .timebase_num = param->timebase_num,
-        .timebase_den = param->timebase_den,
+        .timebase_num = param->vfr_input ? param->timebase_num : param->fps_den,
+        .timebase_den = param->vfr_input ? param->timebase_den : param->fps_num,
         .rate_method = (uint32_t)param->rate_method,
         .crf = param->rate_method == IDSE_RATE_CRF ? param->crf : 0,
         .passes = !!param->stat_write + 2 * !!param->stat_read,
@@ -183,12 +183,17 @@ struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool 
 
 /* -- pictures */
 
-static int pass_on(struct encoder *e, const struct call *call, struct picture *picture)
+int idse_pass_on(struct encoder *e, const struct call *call, struct picture *picture)
 {
     const uint64_t begin = idse_now();
     const int size = e->x264.encode(e->handle, call->nals, call->count, picture, call->out);
     e->away += idse_now() - begin;
     return size;
+}
+
+int64_t idse_time_of(const struct encoder *e, const struct picture *picture)
+{
+    return e->param.vfr_input ? picture->pts : (int64_t)e->pictures;
 }
 
 /* Copies offsets that somebody else may go on writing to; false where they are no offsets. */
@@ -242,7 +247,7 @@ int idse_submit(struct encoder *e, const struct call *call, const struct picture
     e->counters.frames++;
     e->counters.steered += any;
     e->counters.unsteered += !any;
-    const int size = pass_on(e, call, &given);
+    const int size = idse_pass_on(e, call, &given);
     if (any && picture->quant_offsets_free)
         picture->quant_offsets_free(picture->quant_offsets);
     return size;
@@ -258,7 +263,7 @@ int idse_submit_lost(struct encoder *e, const struct call *call, const struct pi
         idse_log("IDSE_STRICT: %s", e->problem);
         return -1;
     }
-    return pass_on(e, call, &given);
+    return idse_pass_on(e, call, &given);
 }
 
 static int encode_from_file(struct encoder *e, const struct call *call,
@@ -273,7 +278,7 @@ static int encode(struct encoder *e, const struct call *call, const struct pictu
     if (!picture && e->mode == MODE_WAIT)
         return idse_wait_flush(e, call);
     if (!picture)
-        return pass_on(e, call, NULL);
+        return idse_pass_on(e, call, NULL);
     switch (e->mode) {
     case MODE_FILE:
         return encode_from_file(e, call, picture);

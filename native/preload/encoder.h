@@ -76,6 +76,13 @@ void idse_encoder_free(struct encoder *encoder);
 
 /* -- of encoder.c, for wait.c and live.c */
 
+/* x264's own function; the time that it takes is not ours. */
+int idse_pass_on(struct encoder *encoder, const struct call *call, struct picture *picture);
+
+/* When a picture is shown, in the time base of HELLO: with a constant rate x264 reads no pts, and
+ * applications hand in what they like. */
+int64_t idse_time_of(const struct encoder *encoder, const struct picture *picture);
+
 /* Hands a picture to x264. `offsets` (NULL: none) are checked; the application's own are added. */
 int idse_submit(struct encoder *encoder, const struct call *call, const struct picture *picture,
                 const float *offsets, const uint16_t *weights);

@@ -55,7 +55,7 @@ static void show(struct encoder *e, const struct picture *picture)
     const uint64_t patience = UINT64_C(1000000) * MOST_AGE_SECONDS;
     const struct idse_frame frame = {
         .index = (int64_t)e->pictures,
-        .pts = picture->pts,
+        .pts = idse_time_of(e, picture),
         .flags = picture->type == TYPE_IDR || picture->type == TYPE_KEYFRAME ? IDSE_KEYFRAME : 0,
         .deadline = idse_now() / 1000 + patience,
         .frames = e->counters.frames,

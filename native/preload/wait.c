@@ -102,7 +102,7 @@ static void show(struct encoder *e, struct held *held)
         return;
     const struct idse_frame frame = {
         .index = (int64_t)e->pictures,
-        .pts = held->picture.pts,
+        .pts = idse_time_of(e, &held->picture),
         .flags = held->picture.type == TYPE_IDR || held->picture.type == TYPE_KEYFRAME
                      ? IDSE_KEYFRAME
                      : 0,
@@ -152,5 +152,5 @@ int idse_wait_flush(struct encoder *e, const struct call *call)
         if (size || *call->count)
             return size;
     }
-    return e->x264.encode(e->handle, call->nals, call->count, NULL, call->out);
+    return idse_pass_on(e, call, NULL);
 }
