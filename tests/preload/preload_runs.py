@@ -52,15 +52,18 @@ def preloaded(**variables):
     return clean | {"LD_PRELOAD": str(LIBRARY)} | {k: str(v) for k, v in variables.items()}
 
 
-def run(command, output, *, stock=False, check=True, timeout=120, **variables):
+def run(command, output, *, stock=False, check=True, timeout=120, wrapper=(), **variables):
     """Run a program that writes ``output``; ``variables`` are what the library is told."""
     report = Path(f"{output}.jsonl")
     report.unlink(missing_ok=True)
     environment = preloaded(IDSE_REPORT=report, **variables)
     if stock:
         environment.pop("LD_PRELOAD")
+    elif wrapper:
+        # Only the program itself: the wrapper's own calls are none of ours.
+        wrapper = [*wrapper, "env", f"LD_PRELOAD={environment.pop('LD_PRELOAD')}"]
     done = subprocess.run(
-        [str(word) for word in command],
+        [str(word) for word in (*wrapper, *command)],
         check=False,
         capture_output=True,
         text=True,
