@@ -18,11 +18,11 @@ typedef struct {
     uint32_t count[SYMBOLS];
 } histogram;
 
-/* Occurrences in one scan: tables 0 (luma) and 1 (chroma) of DC and AC, and all bits that follow
- * symbols. In a progressive scan only DC's or only AC's are used. */
+/* Occurrences in one scan: tables 0 (luma) and 1 (chroma) of DC and AC, and bits that belong to no
+ * symbol. In a progressive scan only DC's or only AC's are used. */
 typedef struct {
     histogram dc[2], ac[2];
-    uint64_t extra_bits;
+    uint64_t raw_bits;
 } scan_counts;
 
 typedef struct {
@@ -33,6 +33,9 @@ typedef struct {
 
 /* libjpeg's table for these counts. */
 void idse_huffman_build(const histogram *counts, huffman *table);
+
+/* Bits of these symbols and of what follows them. */
+uint64_t idse_huffman_bits(const histogram *counts, const huffman *table, int is_dc);
 
 static inline int scan_table(int component)
 {

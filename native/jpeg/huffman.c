@@ -107,3 +107,14 @@ void idse_huffman_build(const histogram *counts, huffman *table)
             left--;
         }
 }
+
+uint64_t idse_huffman_bits(const histogram *counts, const huffman *table, int is_dc)
+{
+    uint64_t bits = 0;
+    for (int s = 0; s < SYMBOLS; s++) {
+        /* DC: a size. AC: a run and a size, or, without one, the bits of a run of ends of blocks. */
+        const int ends = !(s & 15) && s != ZRL, follow = is_dc ? s : ends ? s >> 4 : s & 15;
+        bits += (uint64_t)counts->count[s] * (uint64_t)(table->length[s] + follow);
+    }
+    return bits;
+}

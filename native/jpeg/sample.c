@@ -9,7 +9,6 @@
 enum {
     PASSES = 2,
     LONGEST_CODE = 16,
-    DC_SIZES = 12,
     GROUP = 32,           /* blocks side by side: runs of ended blocks show */
     LEARN_BLOCKS = 2048,  /* of a component: looked at for costs */
     GAUGE_BLOCKS = 1024,  /* and for a size */
@@ -117,17 +116,12 @@ void idse_learn_bits(const job *j, int first, int end, float bits[SYMBOLS])
     }
 }
 
-/* Bits of AC symbols and of what follows them. */
-static double ac_bits(const tally *t)
+/* Bits of symbols and of what follows them, with the best table for them. */
+static double coded_bits(const histogram *counts, int is_dc)
 {
     huffman table;
-    double sum = 0;
-    idse_huffman_build(&t->counts, &table);
-    for (int s = 0; s < SYMBOLS; s++) {
-        const int follow = t->progressive && !(s & 15) && s != ZRL ? s >> 4 : s & 15;
-        sum += (double)t->counts.count[s] * (table.length[s] + follow);
-    }
-    return sum;
+    idse_huffman_build(counts, &table);
+    return (double)idse_huffman_bits(counts, &table, is_dc);
 }
 
 static double gauge_ac(const job *j, int first, int end)
@@ -145,7 +139,7 @@ static double gauge_ac(const job *j, int first, int end)
         idse_code_bits(&t.counts, SYMBOLS, bits);
         idse_step_costs(bits, j->lambda, &costs);
     }
-    return seen ? ac_bits(&t) * (double)blocks / (double)seen : 0;
+    return seen ? coded_bits(&t.counts, 0) * (double)blocks / (double)seen : 0;
 }
 
 static double gauge_dc(const job *j, int first, int end)
@@ -165,12 +159,7 @@ static double gauge_dc(const job *j, int first, int end)
             }
         blocks += all;
     }
-    huffman table;
-    double sum = 0;
-    idse_huffman_build(&counts, &table);
-    for (int s = 0; s < DC_SIZES; s++)
-        sum += (double)counts.count[s] * (table.length[s] + s);
-    return seen ? sum * (double)blocks / (double)seen : 0;
+    return seen ? coded_bits(&counts, 1) * (double)blocks / (double)seen : 0;
 }
 
 double idse_estimate_bits(const job *j)

@@ -6,12 +6,11 @@ enum {
     DHT_BYTES = 2 + 19 /* and 1 a symbol */
 };
 
-/* Adds what a table costs: its marker, and its symbols' bits. Unused tables are not written. */
-static int64_t table_bytes(const histogram *counts, huffman *table, uint64_t *bits)
+/* Returns the bytes of a table's marker, and adds its symbols' bits. Unused tables are not written. */
+static int64_t build_table(const histogram *counts, int is_dc, huffman *table, uint64_t *bits)
 {
     idse_huffman_build(counts, table);
-    for (int s = 0; s < SYMBOLS; s++)
-        *bits += (uint64_t)counts->count[s] * table->length[s];
+    *bits += idse_huffman_bits(counts, table, is_dc);
     return table->symbols ? DHT_BYTES + table->symbols : 0;
 }
 
@@ -23,10 +22,10 @@ int64_t idse_trellis_scan_bytes(const idse_grid *grid, const int16_t *levels,
     huffman dc[2], ac[2];
     int64_t bytes = SOS_BYTES + 2 * scan->components;
     idse_count_scan(grid, levels, scan, progressive, interval, &counts);
-    uint64_t bits = counts.extra_bits;
+    uint64_t bits = counts.raw_bits;
     for (int i = 0; i < 2; i++) {
-        bytes += table_bytes(&counts.dc[i], &dc[i], &bits);
-        bytes += table_bytes(&counts.ac[i], &ac[i], &bits);
+        bytes += build_table(&counts.dc[i], 1, &dc[i], &bits);
+        bytes += build_table(&counts.ac[i], 0, &ac[i], &bits);
     }
     *header = bytes;
     if (exact)

@@ -63,7 +63,6 @@ ALWAYS_INLINE void put_symbol(sink *s, int counting, int is_dc, int table, int s
 {
     if (counting) {
         (is_dc ? s->counts->dc : s->counts->ac)[table].count[symbol]++;
-        s->counts->extra_bits += (uint64_t)count;
         return;
     }
     const huffman *h = (is_dc ? s->dc : s->ac) + table;
@@ -73,21 +72,33 @@ ALWAYS_INLINE void put_symbol(sink *s, int counting, int is_dc, int table, int s
 ALWAYS_INLINE void put_raw(sink *s, int counting, uint32_t bits, int count)
 {
     if (counting)
-        s->counts->extra_bits += (uint64_t)count;
+        s->counts->raw_bits += (uint64_t)count;
     else
         put_bits(s, bits, count);
 }
 
-/* A magnitude's bits, complemented where the value is negative. */
-static inline uint32_t value_bits(int value, int size)
+/* A value without its lowest `shift` bits. Signs cannot be predicted, hence no branches. */
+typedef struct {
+    uint32_t magnitude, bits; /* bits: complemented where the value is negative */
+} magnitude_and_bits;
+
+static inline magnitude_and_bits split_value(int value, int shift)
 {
-    return (uint32_t)(value < 0 ? value - 1 : value) & ((1U << size) - 1);
+    const uint32_t negative = -(uint32_t)(value < 0);
+    const uint32_t magnitude = (((uint32_t)value ^ negative) - negative) >> shift;
+    return (magnitude_and_bits){magnitude, magnitude ^ negative};
+}
+
+static inline uint32_t low_bits(uint32_t value, int count)
+{
+    return value & ((1U << count) - 1);
 }
 
 ALWAYS_INLINE void put_difference(sink *s, int counting, int table, int difference)
 {
-    const int size = magnitude_bits((unsigned)(difference < 0 ? -difference : difference));
-    put_symbol(s, counting, 1, table, size, value_bits(difference, size), size);
+    const magnitude_and_bits value = split_value(difference, 0);
+    const int size = magnitude_bits(value.magnitude);
+    put_symbol(s, counting, 1, table, size, low_bits(value.bits, size), size);
 }
 
 /* Those of some natural positions whose level is not 0 after a shift of the magnitude, in zigzag order. */
@@ -106,10 +117,10 @@ static void put_eob_run(sink *s, int counting)
     if (!s->eob_run)
         return;
     const int class = magnitude_bits(s->eob_run) - 1;
-    put_symbol(s, counting, 0, s->eob_table, class << 4, s->eob_run & ((1U << class) - 1), class);
+    put_symbol(s, counting, 0, s->eob_table, class << 4, low_bits(s->eob_run, class), class);
     s->eob_run = 0;
     if (counting)
-        s->counts->extra_bits += (uint64_t)s->held;
+        s->counts->raw_bits += (uint64_t)s->held;
     else
         for (int i = 0; i < s->held; i++)
             put_bits(s, s->correction[i], 1);
@@ -127,10 +138,9 @@ ALWAYS_INLINE int put_levels(sink *s, int counting, int table, const int16_t *le
         last = k;
         for (; run > 15; run -= 16)
             put_symbol(s, counting, 0, table, ZRL, 0, 0);
-        const int full = levels[idse_natural[k]];
-        const int level = full < 0 ? -(-full >> shift) : full >> shift;
-        const int size = magnitude_bits((unsigned)(level < 0 ? -level : level));
-        put_symbol(s, counting, 0, table, run << 4 | size, value_bits(level, size), size);
+        const magnitude_and_bits value = split_value(levels[idse_natural[k]], shift);
+        const int size = 32 - __builtin_clz(value.magnitude); /* it is not 0 */
+        put_symbol(s, counting, 0, table, run << 4 | size, low_bits(value.bits, size), size);
     }
     return last;
 }
