@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench_common import CACHE, command_line, data, machine, need, parser, told
 
+from idse.allocation.base import BASE_OPTIONS
 from idse.evaluation.best import Choice, choose
 from idse.evaluation.coding import cut
 from idse.evaluation.evaluate import Plan, evaluate
@@ -27,6 +28,7 @@ from idse.evaluation.runner import Runner
 from idse.evaluation.sources import Clip, Images, find_sources
 from idse.evaluation.suite import load_suite
 from idse.evaluation.table import write_results
+from idse.pipeline.arguments import encode_options, parse
 
 if TYPE_CHECKING:
     from idse.evaluation.configuration import Best, Configuration
@@ -90,14 +92,22 @@ def best_of_stock(best: Best, source: Source, panel: Panel, runner: Runner) -> C
     return found
 
 
-def steered_on(choice: Choice) -> Configuration:
-    """Return our defaults with the x264 options that stock was found to be best with."""
+def steered_on(choice: Choice, *, still: bool) -> tuple[Configuration, ...]:
+    """Return our defaults with the x264 options that stock was found to be best with.
+
+    None where our defaults set these by themselves.
+    """
     stock = choice.configuration
-    return replace(
+    options = encode_options(parse(stock.words)).options
+    ours = {"psy": "1", **BASE_OPTIONS}  # psy is x264's own default
+    if not (still or stock.filter) and {"psy": "1", **options} == ours:
+        return ()
+    steered = replace(
         stock,
         name="default, on the options of the best of stock",
         arguments=stock.arguments.replace("--no-steer", "").strip(),
     )
+    return (steered,)
 
 
 def measure(
@@ -117,7 +127,11 @@ def measure(
             continue
         plan = Plan(
             sources=(source,),
-            configurations=(choice.configuration, *configurations, steered_on(choice)),
+            configurations=(
+                choice.configuration,
+                *configurations,
+                *steered_on(choice, still=source.still),
+            ),
             anchor=BEST,
             rates=IMAGE_RATES if source.still else CLIP_RATES,
         )
