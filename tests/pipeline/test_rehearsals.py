@@ -249,7 +249,7 @@ def test_a_guard_gives_a_segment_back_to_stock(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "judge", lambda *_, **__: worse)
     report = run(clip, guarded.with_name("worse.mp4"), guard=True)
     assert report.segments == ({"start": 0.0, "change": 0.1, "steered": False},)
-    assert report.frames_unsteered == FRAMES
+    assert (report.frames_unsteered, report.parameters_set) == (FRAMES, None)
     ours = elementary(guarded.with_name("worse.mp4"))
     assert ours == elementary(stock(clip, tmp_path / "stock.mp4"))
     assert ours != elementary(steered)
@@ -284,7 +284,9 @@ def test_the_oracle_respects_bounds_and_takes_a_bitrate(clip, tmp_path):
     assert np.nanmean(qp[:, :, 11]) + 2 < np.nanmean(qp[:, :, 7:11])
 
 
-@pytest.mark.parametrize("how", [{"measure": True}, {"guard": True}, {"effort": "oracle"}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{}, {"measure": True}, {"guard": True}, {"effort": "oracle"}], ids=str
+)
 def test_a_network_that_fails_leaves_stock(clip, tmp_path, how):
     out = tmp_path / "out.mp4"
     report = run(clip, out, model="half_blind:fails", **how)

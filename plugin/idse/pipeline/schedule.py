@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from idse.picture import PictureFormat
 
 # Seconds between analyses of one scene. On video the age of the map counts more than its noise: a
-# map of 5 s ago does not know where people and cars are now, and costs 8 points of BD-rate and more.
+# map of 5 s ago does not know where people and cars are now, and costs 8 points of BD-rate or more.
 # First halves, yolov4-tiny's output distance against the best of stock, every 1 s and every 0.5 s:
 # vtest.avi -14 and -24 %, moving cars -19 and -27 %, a corridor -37 and -38 %, all +-4 or so. Every
 # quarter of a second, with one row of the sketch instead of two: -26, -20 and -25 %.
