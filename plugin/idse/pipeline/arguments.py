@@ -55,6 +55,34 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def add_steering(parser: argparse.ArgumentParser) -> None:
     """Add the options of steering."""
+    origin, group = add_offsets(parser)
+    origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
+    group.add_argument(
+        "--matrices",
+        metavar="auto|flat|SLOPE",
+        help="coarser steps for high frequencies, which networks hardly see: auto as the network "
+        "that steers sees the first picture, where the video is of the High profile anyway; or "
+        f"SLOPE octaves per unit of frequency, 0 (flat) to {MAX_SLOPE:g}, also unsteered (auto; "
+        "flat with --floor-crf and --protect)",
+    )
+    group.add_argument(
+        "--static-background",
+        action="store_true",
+        help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
+        "replaces it, which takes its noise out of the video",
+    )
+    _add_rehearsals(parser)
+
+
+def add_offsets(
+    parser: argparse.ArgumentParser,
+) -> tuple[argparse._MutuallyExclusiveGroup, argparse._ArgumentGroup]:
+    """Add the options that say how QP offsets and weights come about, for any encoder.
+
+    Returns
+    -------
+    Those of where maps come from, which exclude each other, and all others.
+    """
     group = parser.add_argument_group("steering")
     origin = group.add_mutually_exclusive_group()
     origin.add_argument(
@@ -65,7 +93,6 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         f"package.module:factory; may be repeated ({DEFAULT_MODEL})",
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
-    origin.add_argument("--no-steer", action="store_true", help="stock x264, for comparison")
     group.add_argument("--n-s", type=int, metavar="N", help=f"rows of the sketch ({DEFAULT_ROWS})")
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
@@ -79,14 +106,6 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         type=float,
         help=f"weight of squared error beside importance ({OffsetPolicy.alpha:g})",
-    )
-    group.add_argument(
-        "--matrices",
-        metavar="auto|flat|SLOPE",
-        help="coarser steps for high frequencies, which networks hardly see: auto as the network "
-        "that steers sees the first picture, where the video is of the High profile anyway; or "
-        f"SLOPE octaves per unit of frequency, 0 (flat) to {MAX_SLOPE:g}, also unsteered (auto; "
-        "flat with --floor-crf and --protect)",
     )
     group.add_argument("--max-offset", type=float, metavar="QP", help="largest offset (8)")
     group.add_argument(
@@ -106,18 +125,12 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         "copied from them (all are looked at)",
     )
     group.add_argument(
-        "--static-background",
-        action="store_true",
-        help="hold what has neither moved nor mattered for seconds: a slow average of the pictures "
-        "replaces it, which takes its noise out of the video",
-    )
-    group.add_argument(
         "--weighted",
         action="store_true",
         help="also weigh errors inside macroblocks, by the libx264 that idse build-x264 makes: for "
         "presets slower than medium, at which it gains nothing",
     )
-    _add_rehearsals(parser)
+    return origin, group
 
 
 def _add_rehearsals(parser: argparse.ArgumentParser) -> None:

@@ -41,19 +41,19 @@ class Models:
     ----------
     models
         Networks, named as for ``idse transcode --model``; the first one is what clients get who
-        name none.
+        name none. None at all need no torch.
     maps
         Map files by the name that clients give.
 
     Raises
     ------
     InputError
-        There is no network, or a name has a weight.
+        There is neither a network nor a file.
     """
 
     def __init__(self, models: Sequence[str], maps: Mapping[str, Path] | None = None) -> None:
-        if not models:
-            raise InputError("a server needs at least one network, got none")
+        if not models and not maps:
+            raise InputError("a server needs at least one network or map file, got none")
         self.names = tuple(dict.fromkeys(models))
         self._paths = dict(maps or {})
         self._maps: dict[str, MapSet] = {}
@@ -63,7 +63,15 @@ class Models:
 
     @property
     def default(self) -> str:
-        """The network of clients who name none."""
+        """The network of clients who name none.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        if not self.names:
+            raise InputError(f"this server has no network: ask for --maps {self.map_names[0]}")
         return self.names[0]
 
     @property
@@ -84,11 +92,14 @@ class Models:
         IdseError
             Something cannot be loaded, or fails on a grey picture.
         """
-        from idse.importance import Analyser, load_networks
         from idse.importance.maps import read_maps
 
         for name, path in self._paths.items():
             self._maps[name] = read_maps(path)
+        if not self.names:
+            return
+        from idse.importance import Analyser, load_networks
+
         for name in self.names:
             ((network, _),) = load_networks([name])
             Analyser([(network, 1.0)], n_s=1).analyse(_grey(PictureFormat(width=320, height=192)))
