@@ -21,7 +21,7 @@ def _predicted(layout, arrays, tables, scans, restart_rows=0):
     return file_size(layout, _levels(arrays), np.stack(tables), scans, restart_rows=restart_rows)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_file(data):
     layout = data.draw(layouts)
@@ -88,3 +88,18 @@ def test_the_best_scans_are_smaller_than_libjpegs(sampling):
         assert found.size(scans) < found.size(jpeg.simple_script(layout.components))
         file = jpeg.read(jpeg.write(layout, found.coefficients, tables, scans=scans))
         assert np.array_equal(_levels(file.coefficients), found.levels)
+
+
+@pytest.mark.parametrize("size", [(65500, 9), (9, 65500), (1100, 900)])
+def test_scans_are_chosen_for_any_shape(size):
+    layout = jpeg.JpegLayout(*size, "grey")
+    rng = np.random.default_rng(0)
+    values = [rng.laplace(0, 2, (*layout.block_shape(0), 8, 8)).astype(np.float32)]
+    quantiser = jpeg.Quantiser(layout, values, [np.ones_like(values[0])])
+    tables = [np.full((8, 8), 3, np.uint16)]
+    found = quantiser.run(tables, 1.0, progressive=True)
+    scans = jpeg.best_scans(found)
+    written = jpeg.write(layout, found.coefficients, tables, scans=scans)
+    assert found.size(scans) == len(written)
+    assert len(written) < len(jpeg.write(layout, found.coefficients, tables, scans=jpeg.SIMPLE))
+    assert quantiser.estimate(tables, 1.0, progressive=True) == pytest.approx(len(written), rel=0.1)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 _SPLITS: Final = (None, 8, 12, 25)
 _LATE_BITS: Final = (1, 2)
 
-# Of a large picture, scripts are compared on _GROUP rows of luma's blocks out of _GROUP * _SHARE.
+# Of a large picture, scripts are compared on groups of rows of luma's blocks, one of _EVERY.
 _GROUP: Final = 4
-_SHARE: Final = 4
+_EVERY: Final = 4
 _SMALL: Final = 8192
+_FEW_ROWS: Final = 2 * _GROUP * _EVERY
 
 
 def best_scans(quantised: Quantised) -> list[Scan]:
@@ -41,7 +42,7 @@ def best_scans(quantised: Quantised) -> list[Scan]:
     layout, levels = quantised.layout, quantised.levels
     whole = _sizer(layout, levels, 1)
     rows, columns = layout.block_shape(0)
-    small = rows * columns < _SMALL
+    small = rows * columns < _SMALL or rows < _FEW_ROWS
     luma = _smallest(_luma_scripts(), whole if small else _sampled(levels, rows, columns))
     if layout.components == 1:
         return [Scan((0,), 0, 0, 0, 0), *luma]
@@ -53,26 +54,27 @@ def best_scans(quantised: Quantised) -> list[Scan]:
     return [*dc, first, Scan((1,), 1, 63, 0, 0), Scan((2,), 1, 63, 0, 0), *later]
 
 
-def _sizer(layout: JpegLayout, levels: Levels, share: int) -> Callable[[Scan], int]:
-    """Return what tells scans' sizes when ``levels`` are one of ``share`` parts of a picture."""
+def _sizer(layout: JpegLayout, levels: Levels, factor: float) -> Callable[[Scan], float]:
+    """Return what tells scans' sizes when a picture has ``factor`` times as many blocks."""
 
     @cache
-    def size(scan: Scan) -> int:
+    def size(scan: Scan) -> float:
         header, data = scan_size(layout, levels, scan, progressive=True, exact=False)
-        return header + share * data
+        return header + factor * data
 
     return size
 
 
-def _sampled(levels: Levels, rows: int, columns: int) -> Callable[[Scan], int]:
+def _sampled(levels: Levels, rows: int, columns: int) -> Callable[[Scan], float]:
     """Return what tells about how large luma's scans are, from some rows of its blocks."""
     groups = rows // _GROUP
     luma = levels[: groups * _GROUP * columns].reshape(groups, -1, 64)
-    sample = luma[::_SHARE].reshape(-1, 64)
-    return _sizer(JpegLayout(8 * columns, 8 * (len(sample) // columns), "grey"), sample, _SHARE)
+    sample = luma[::_EVERY].reshape(-1, 64)
+    seen = len(sample) // columns
+    return _sizer(JpegLayout(8 * columns, 8 * seen, "grey"), sample, rows / seen)
 
 
-def _smallest(scripts: Sequence[list[Scan]], size: Callable[[Scan], int]) -> list[Scan]:
+def _smallest(scripts: Sequence[list[Scan]], size: Callable[[Scan], float]) -> list[Scan]:
     return min(scripts, key=lambda script: sum(map(size, script)))
 
 
