@@ -76,6 +76,12 @@ static bool interlaced(const struct param *param)
     return param->interlaced || param->fake_interlaced;
 }
 
+/* x264 has -1 where nothing is said; H.273 has 2. */
+static uint32_t known(int32_t code)
+{
+    return code < 0 ? 2 : (uint32_t)code;
+}
+
 static void describe(struct encoder *e)
 {
     const struct param *param = &e->param;
@@ -83,8 +89,8 @@ static void describe(struct encoder *e)
         .width = (uint32_t)param->width,
         .height = (uint32_t)param->height,
         .bit_depth = (uint32_t)param->bit_depth,
-        .matrix = (uint32_t)param->matrix,
-        .transfer = (uint32_t)param->transfer,
+        .matrix = known(param->matrix),
+        .transfer = known(param->transfer),
         .full_range = param->full_range == 1,
         .interlaced = interlaced(param) ? param->tff ? IDSE_TOP_FIRST : IDSE_BOTTOM_FIRST
                                         : IDSE_PROGRESSIVE,

@@ -261,6 +261,9 @@ void idse_session_close(struct session *session, const struct idse_bye *bye)
         made.body.bye = *bye;
         if (queue(session, &made, sizeof(made)))
             flush(session);
+        /* What is not read when a connection is closed takes away what was written to it. */
+        if (session->socket >= 0)
+            read_messages(session);
     }
     idse_session_lose(session, SESSION_NEVER, "");
 }

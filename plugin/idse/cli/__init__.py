@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from idse import __version__
+from idse.cli import _steered
 from idse.errors import IdseError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0, 2 for an error, 130 for Ctrl-C)."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(_steered.separate(sys.argv[1:] if argv is None else argv))
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
     logging.basicConfig(level=level, format="idse: %(levelname)s: %(message)s", stream=sys.stderr)
     try:
