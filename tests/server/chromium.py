@@ -128,12 +128,11 @@ class Page:
     def problems(self):
         """What the console complained about, and which addresses were asked for."""
         self.run("1")
-        bad = [
-            event["params"]
-            for event in self.events
-            if event["method"] == "Runtime.exceptionThrown"
-            or (event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error")
-        ]
+        bad = []
+        for event in self.events:
+            entry = event["params"].get("entry", {})
+            if event["method"] == "Runtime.exceptionThrown" or entry.get("level") == "error":
+                bad.append(event["params"])
         asked = [
             event["params"]["request"]["url"]
             for event in self.events

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 
@@ -9,6 +11,19 @@ import torch
 from torch import nn
 
 from idse.vision import FeatureExtractor
+
+_OPENED = os.environ.get("IDSE_TEST_OPENED")
+if _OPENED:
+    # Every file that the process opens from now on, for tests of what it may touch.
+    _log = os.open(_OPENED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    _KINDS = {"open", "os.listdir", "os.remove", "os.rename", "os.mkdir", "shutil.copyfile"}
+
+    def _opened(event, args):
+        if event in _KINDS and args and isinstance(args[0], str | bytes):
+            path = os.fsdecode(args[0])
+            os.write(_log, f"{path}\n".encode(errors="replace"))
+
+    sys.addaudithook(_opened)
 
 # Held by tests that want networks to be slow.
 GATE = threading.Event()

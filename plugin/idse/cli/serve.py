@@ -12,7 +12,7 @@ from idse.errors import InputError, missing_extra
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from idse.server.service import Ready, ServeOptions
+    from idse.server.settings import Ready, ServeOptions
 
 _DESCRIPTION = """\
 Own the networks, so that encoders stay light. Encoders of this machine (idse ffmpeg, idse shell)
@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="append",
         metavar="NAME",
         help="network that clients may name, as for transcode --model; the first one is what those "
-        f"get who name none; may be repeated ({DEFAULT_MODEL})",
+        f"get who name none; may be repeated ({DEFAULT_MODEL}; with --maps none)",
     )
     parser.add_argument(
         "--maps",
@@ -88,12 +88,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    options = _options(args)
     try:
         from idse.server.logs import use_json_logs
         from idse.server.service import serve
     except ModuleNotFoundError as error:
         raise missing_extra(error.name or "fastapi", "server") from error
-    options = _options(args)
     use_json_logs(logging.DEBUG if args.verbose else logging.INFO)
 
     def ready(where: Ready) -> None:
@@ -124,8 +124,10 @@ def tell(where: Ready, token: str | None, *, told: bool, as_json: bool) -> None:
 def _options(args: argparse.Namespace) -> ServeOptions:
     from idse.server.auth import make_token, read_token
     from idse.server.paths import default_socket
-    from idse.server.service import ServeOptions
+    from idse.server.settings import ServeOptions
 
+    if args.jobs < 1:
+        raise InputError(f"--jobs {args.jobs} must be at least 1")
     if args.token_file is not None and args.tcp is None:
         raise InputError("--token-file is for --tcp: whoever may open the socket needs no token")
     if not 0 <= args.grace < float("inf"):
@@ -137,7 +139,7 @@ def _options(args: argparse.Namespace) -> ServeOptions:
         token = make_token() if args.token_file is None else read_token(args.token_file)
     return ServeOptions(
         path=default_socket() if args.socket is None else args.socket,
-        models=args.model or [DEFAULT_MODEL],
+        models=args.model or ([] if args.maps else [DEFAULT_MODEL]),
         maps=dict(_named(text) for text in args.maps),
         tcp=None if args.tcp is None else _address(args.tcp),
         token=token,

@@ -9,12 +9,11 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from idse.errors import IdseError, InputError, OutputError
+from idse.errors import IdseError, OutputError
 from idse.server.app import Backend, build_app
 from idse.server.encoders import EncoderServer
 from idse.server.metrics import Metrics
@@ -22,60 +21,16 @@ from idse.server.models import Models, prepare
 from idse.server.paths import SocketFile, http_socket
 from idse.server.preview import Previews
 from idse.server.queue import AnalysisQueue
+from idse.server.settings import Ready, ServeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds between looks at whether anybody is connected.
 _LOOK = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """How to serve.
-
-    Attributes
-    ----------
-    path
-        Socket of encoders; that of HTTP lies beside it.
-    models
-        Networks, the default one first.
-    maps
-        Map files by the names that clients use.
-    tcp
-        Host and port for HTTP over TCP; None: Unix socket only. Port 0 takes a free one.
-    token
-        What TCP clients must show.
-    jobs
-        Threads that run networks.
-    grace
-        Seconds that encoders have to end when the server does.
-    idle
-        Seconds without any encoder or request after which the server ends; None: never.
-    """
-
-    path: Path
-    models: Sequence[str]
-    maps: Mapping[str, Path] = field(default_factory=dict)
-    tcp: tuple[str, int] | None = None
-    token: str | None = None
-    jobs: int = 1
-    grace: float = 10.0
-    idle: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """Where a server listens: encoders, HTTP by Unix socket, HTTP by TCP, and its process."""
-
-    encoders: str
-    http: str
-    tcp: str | None
-    pid: int
 
 
 def serve(options: ServeOptions, ready: Callable[[Ready], None]) -> None:
@@ -91,14 +46,12 @@ def serve(options: ServeOptions, ready: Callable[[Ready], None]) -> None:
     Raises
     ------
     InputError
-        An option makes no sense, or another server listens there.
+        Another server listens there, or a map file cannot be used.
     OutputError
         It cannot listen there.
     ModelError
         A network cannot be loaded.
     """
-    if options.jobs < 1:
-        raise InputError(f"jobs {options.jobs} must be at least 1")
     with ExitStack() as stack:
         encoders = SocketFile(options.path)
         stack.callback(encoders.close)

@@ -1,0 +1,54 @@
+"""How a server is asked to serve, and where it then listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How to serve.
+
+    Attributes
+    ----------
+    path
+        Socket of encoders; that of HTTP lies beside it.
+    models
+        Networks, the default one first.
+    maps
+        Map files by the names that clients use.
+    tcp
+        Host and port for HTTP over TCP; None: Unix socket only. Port 0 takes a free one.
+    token
+        What TCP clients must show.
+    jobs
+        Threads that run networks.
+    grace
+        Seconds that encoders have to end when the server does.
+    idle
+        Seconds without any encoder or request after which the server ends; None: never.
+    """
+
+    path: Path
+    models: Sequence[str]
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    tcp: tuple[str, int] | None = None
+    token: str | None = None
+    jobs: int = 1
+    grace: float = 10.0
+    idle: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Where a server listens: encoders, HTTP by Unix socket, HTTP by TCP, and its process."""
+
+    encoders: str
+    http: str
+    tcp: str | None
+    pid: int
