@@ -21,8 +21,10 @@ from idse.pipeline.image_descent import Descent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy.typing as npt
+
     from idse.allocation.tables import CoefficientPlan, OperatingPoint
-    from idse.codecs.jpeg import Quantised, Quantiser, Scan
+    from idse.codecs.jpeg import JpegLayout, Quantised, Quantiser, Scan
 
 # How near a file must come to the limit, in log(size), before lambda and mixing take it there.
 _NEAR = 0.02
@@ -78,6 +80,8 @@ class Search:
         Of the picture.
     plan
         How its tables and lambda follow from a scale.
+    sample
+        Of some of its blocks, for what need not be known exactly; None takes all.
     progressive
         Whether the file is.
     restart_rows
@@ -91,11 +95,13 @@ class Search:
         quantiser: Quantiser,
         plan: CoefficientPlan,
         *,
+        sample: Quantiser | None = None,
         progressive: bool,
         restart_rows: int = 0,
         overhead: int = 0,
     ) -> None:
         self._quantiser = quantiser
+        self._sample = quantiser if sample is None else sample
         self._plan = plan
         self._progressive = progressive
         self._restart_rows = restart_rows
@@ -226,30 +232,30 @@ class Search:
                 high = (count, found.size)
         return best
 
+    def distortion(self, tables: Sequence[npt.ArrayLike], lam: float) -> float:
+        """Return the weighted squared error of a file, as the sample says."""
+        some = self._sample.run(tables, lam, progressive=self._progressive)
+        return some.distortion * _blocks(self._quantiser.layout) / some.blocks
+
     def match(self, distortion: float) -> Solution:
-        """Return the JPEG that loses as much as another.
+        """Return the JPEG that loses as much as another, as the sample says.
 
         Parameters
         ----------
         distortion
-            Weighted squared error, as `idse.codecs.jpeg.Quantised.distortion` has it.
+            Weighted squared error, as `distortion` returns it.
         """
         level = math.log(max(distortion, _NOTHING))
         descent = self._descent(-level, -_DISTORTION_SLOPE)
-        best: tuple[float, float, OperatingPoint, Quantised] | None = None
-        while descent.next is not None:
-            scale = 2.0**descent.next
-            point = self._plan.at(scale)
-            quantised = self._run(point)
-            found = math.log(max(quantised.distortion, _NOTHING))
-            descent.add(descent.next, -found)
-            if best is None or abs(found - level) < best[0]:
-                best = (abs(found - level), scale, point, quantised)
+        best = (math.inf, self._start)
+        while (x := descent.next) is not None:
+            point = self._plan.at(2.0**x)
+            found = math.log(max(self.distortion(point.tables, point.lam), _NOTHING))
+            descent.add(x, -found)
+            best = min(best, (abs(found - level), x))
             if best[0] < _SAME_DISTORTION:
                 break
-        assert best is not None
-        _, scale, point, quantised = best
-        return self._solution(scale, point, quantised, self._script(quantised))
+        return self.at(2.0 ** best[1])
 
     def coarsest(self, agrees: Callable[[Solution], bool]) -> tuple[Solution, bool]:
         """Return the coarsest JPEG that a judge agrees to, and whether it does.
@@ -289,3 +295,7 @@ class Search:
 
 def _gap(solution: Solution, limit: int) -> float:
     return abs(math.log(solution.size / limit))
+
+
+def _blocks(layout: JpegLayout) -> int:
+    return sum(math.prod(layout.block_shape(index)) for index in range(layout.components))

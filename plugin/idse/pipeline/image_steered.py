@@ -11,6 +11,7 @@ from idse.codecs.jpeg.markers import written_as_they_are
 from idse.errors import TargetError
 from idse.pipeline.image_planes import coded_picture, decoded_picture, source_picture
 from idse.pipeline.image_rate import Search
+from idse.pipeline.image_sample import sampled
 from idse.pipeline.image_stock import out_of_reach
 
 if TYPE_CHECKING:
@@ -93,11 +94,12 @@ class SteeredImage:
         picture = coded_picture(self.layout, coefficients, source.rotation)
         weights = networks.weights(picture)[: self.layout.components]
         self.plan: CoefficientPlan = plan(weights)
-        self._quantiser = Quantiser(self.layout, coefficients, self.plan.weights)
+        blocks = (self.layout, coefficients, self.plan.weights)
         kept = written_as_they_are(markers)
         self.search = Search(
-            self._quantiser,
+            Quantiser(*blocks),
             self.plan,
+            sample=sampled(*blocks),
             progressive=options.progressive,
             restart_rows=options.restart_rows,
             overhead=sum(4 + len(marker.data) for marker in kept),
@@ -127,11 +129,11 @@ class SteeredImage:
         quality = options.quality_or_default
         if scale is None:
             return self._coded(self.matching(quality))
-        solution = self.search.at(scale)
-        least = max(1, quality // _WORST)
-        if solution.quantised.distortion > _TRUST * self.stock_distortion(least):
-            solution = self.matching(least)
-        return self._coded(solution)
+        point, least = self.plan.at(scale), max(1, quality // _WORST)
+        loss = self.search.distortion(point.tables, point.lam)
+        if loss > _TRUST * self.stock_distortion(least):
+            return self._coded(self.matching(least))
+        return self._coded(self.search.at(scale))
 
     def fitting(self, limit: int) -> Coded:
         """Return the largest file found that has no more than so many bytes, metadata and all.
@@ -153,7 +155,7 @@ class SteeredImage:
     def stock_distortion(self, quality: int) -> float:
         """Return what libjpeg's own file of a quality loses, as the trellis weighs it."""
         tables = [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]
-        return self._quantiser.run(tables, 0.0, progressive=False).distortion
+        return self.search.distortion(tables, 0.0)
 
     def luma_importance(self) -> npt.NDArray[np.float32]:
         """Return what errors of luma cost, float32 ``(height, width)``, the same in each block."""
