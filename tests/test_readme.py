@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from idse.vision.registry import sample_images
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,12 +18,14 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 
+WRITTEN = {".mp4", ".mkv", ".json", ".npy", ".png", ".safetensors", ".jpg", ".csv", ".parquet"}
+
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with ``street.mp4`` and the checkout's tools under the name the README uses."""
+    """A folder with what the README encodes, and the checkout's tools under the name it uses."""
     path = tmp_path_factory.mktemp("readme")
     (path / "tools").symlink_to(ROOT / "tools")
     subprocess.run(
@@ -31,12 +36,20 @@ def folder(tmp_path_factory):
         ],
         check=True,
     )
+    (path / "photos").mkdir()
+    for name, sample in zip(
+        ("street.png", "photos/a.png"), sample_images("yolov4-tiny"), strict=True
+    ):
+        with Image.open(sample) as photo:
+            photo.thumbnail((480, 480))
+            photo.save(path / name)
+            photo.save(path / "photos" / f"{Path(name).stem}.jpg")
     return path
 
 
 def test_the_readme_is_read_as_meant():
     assert len(COMMANDS) >= 12
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert {kind for kind, _ in BLOCKS} == {"sh", "console", "python"}
     # The only command that a test cannot run is the one that runs the tests.
     assert [text for kind, text in BLOCKS if kind == "console"] == ["tools/test\n"]
@@ -49,7 +62,7 @@ def test_command(command, folder, yolo):
     done = subprocess.run(words, cwd=folder, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for word in words[3:]:
-        if Path(word).suffix in {".mp4", ".mkv", ".json", ".npy", ".png", ".safetensors"}:
+        if Path(word).suffix in WRITTEN:
             assert (folder / word).stat().st_size > 0, f"{word} was not written"
 
 
