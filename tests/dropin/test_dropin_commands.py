@@ -1,0 +1,257 @@
+"""``idse ffmpeg`` and ``idse shell``: a program keeps its arguments, signals and exit code."""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from idse.cli import _steered, build_parser, main
+from idse.dropin.launch import environment, library, read_outcome
+from idse.errors import InputError
+
+IDSE = [sys.executable, "-m", "idse.cli"]
+CLIP = ["-f", "lavfi", "-i", "testsrc2=s=256x192:r=10:d=2"]
+FFMPEG = ["-v", "error", "-y", *CLIP, "-c:v", "libx264"]
+
+
+@pytest.fixture
+def offsets(tmp_path):
+    """Offsets of 4 for twenty pictures."""
+    path = tmp_path / "offsets"
+    head = b"IDSEQPO1" + np.array([16, 12, 20, 0], "<u4").tobytes()
+    path.write_bytes(head + np.full(20 * 16 * 12, 4, "<f4").tobytes())
+    return path
+
+
+def idse(*words, **settings):
+    return subprocess.run(
+        [*IDSE, *map(str, words)], check=False, capture_output=True, text=True, **settings
+    )
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("line", "separated"),
+    [
+        ("ffmpeg -i a b", "ffmpeg -- -i a b"),
+        ("-v ffmpeg --live -i a", "-v ffmpeg --live -- -i a"),
+        ("ffmpeg --strength 0.5 --alpha=2 -i a", "ffmpeg --strength 0.5 --alpha=2 -- -i a"),
+        ("ffmpeg --model m --live -- -i a", "ffmpeg --model m --live -- -i a"),
+        ("ffmpeg --weighted -y --live", "ffmpeg --weighted -- -y --live"),
+        ("ffmpeg -h", "ffmpeg -h"),
+        ("ffmpeg --help", "ffmpeg --help --"),
+        ("shell gst --x", "shell -- gst --x"),
+        ("shell", "shell --"),
+        ("transcode ffmpeg --live x", "transcode ffmpeg --live x"),
+        ("--version", "--version"),
+    ],
+)
+def test_own_options_end_where_the_program_begins(line, separated):
+    assert _steered.separate(shlex.split(line)) == shlex.split(separated)
+
+
+@pytest.mark.fast
+def test_flags_are_known_and_arguments_are_untouched():
+    commands = build_parser()._subparsers._group_actions[0].choices
+    for name in _steered.COMMANDS:
+        flags = {
+            option
+            for action in commands[name]._actions
+            if action.nargs == 0
+            for option in action.option_strings
+            if option.startswith("--")
+        }
+        assert flags == _steered.FLAGS
+    words = ["ffmpeg", "--live", "-i", "--", "-map", "0", "-y", "--", "x"]
+    args = build_parser().parse_args(_steered.separate(words))
+    assert args.arguments == words[2:]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--strength", "9", "-i", "a"], "strength 9.0 must be"),
+        (["--maps", "nowhere", "-i", "a"], "no such file"),
+        (["--offsets", "nowhere", "-i", "a"], "no such file"),
+        (["--model", "yolov4-tiny=x", "-i", "a"], "is not a number"),
+        (["--report", "/nowhere/r", "-i", "a"], "cannot write"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(words, reason, capsys):
+    assert main(["ffmpeg", *words]) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.fast
+def test_an_encode_with_offsets_and_its_report(offsets, tmp_path):
+    plain, steered = tmp_path / "plain.mp4", tmp_path / "steered.mp4"
+    subprocess.run(["ffmpeg", *FFMPEG, plain], check=True)
+    done = idse("ffmpeg", "--offsets", offsets, "--report", tmp_path / "r", *FFMPEG, steered)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "idse ffmpeg: 20 of 20 pictures steered\n"
+    assert steered.stat().st_size < 0.9 * plain.stat().st_size
+    report = json.loads((tmp_path / "r").read_text())
+    assert report["exit_code"] == 0
+    assert report["command"][-1] == str(steered)
+    (encoder,) = report["encoders"]
+    assert (encoder["mode"], encoder["steered"], encoder["program"]) == ("file", 20, "ffmpeg")
+
+
+@pytest.mark.fast
+def test_the_exit_code_is_the_programs(offsets, tmp_path):
+    done = idse("ffmpeg", "--offsets", offsets, "-v", "error", "-i", tmp_path / "nothing", "x.mp4")
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+    assert "nothing was steered" in done.stderr
+    shell = ["shell", "--offsets", offsets, "sh", "-c"]
+    assert idse(*shell, "exit 41").returncode == 41
+    assert idse(*shell, "kill -9 $$").returncode == 137
+    missing = idse("shell", "--offsets", offsets, "no-such-program")
+    assert missing.returncode == 2
+    assert "there is no program 'no-such-program'" in missing.stderr
+
+
+@pytest.mark.fast
+def test_strict_wants_every_encoder_steered(offsets, tmp_path):
+    words = ["ffmpeg", "--offsets", offsets, "--strict"]
+    assert idse(*words, *FFMPEG, tmp_path / "a.mp4").returncode == 0
+    assert idse(*words, *FFMPEG, "-qp", "30", tmp_path / "b.mp4").returncode != 0
+    other = ["-v", "error", "-y", *CLIP, "-c:v", "mpeg4", tmp_path / "c.mp4"]
+    assert idse("ffmpeg", "--offsets", offsets, *other).returncode == 0
+    assert idse(*words, *other).returncode == 2
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_reach_the_program_which_ends_in_its_own_way(number, offsets, tmp_path):
+    target = tmp_path / "live.mp4"
+    words = ["ffmpeg", "--offsets", offsets, "-v", "error", "-re", "-y"]
+    words += ["-f", "lavfi", "-i", "testsrc2=s=256x192:r=10", "-c:v", "libx264", target]
+    process = subprocess.Popen(
+        [*IDSE, *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not target.exists() or not target.stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 255  # ffmpeg's, for a signal
+    assert "pictures steered" in said
+    command = ["ffprobe", "-v", "error", "-count_packets", "-show_entries"]
+    command += ["stream=nb_read_packets", "-of", "csv=p=0", target]
+    packets = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert packets > 3
+
+
+@pytest.mark.fast
+def test_the_environment_keeps_what_is_not_ours(tmp_path):
+    base = {"HOME": "/h", "LD_PRELOAD": "/x.so /y.so", "IDSE_OFFSETS": "/old", "IDSE_TIMEOUT": "3"}
+    made = environment(base, socket=tmp_path / "s", options="--strength 1", live=True)
+    assert made["LD_PRELOAD"] == f"{library()}:/x.so:/y.so"
+    assert "IDSE_OFFSETS" not in made
+    assert (made["IDSE_MODE"], made["IDSE_TIMEOUT"], made["HOME"]) == ("live", "3", "/h")
+    again = environment(made, socket=tmp_path / "s")
+    assert again["LD_PRELOAD"] == made["LD_PRELOAD"]
+
+
+@pytest.mark.fast
+def test_a_report_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
+    assert read_outcome(tmp_path / "none").encoders == ()
+    line = {"mode": "wait", "frames": 5, "steered": 3, "lost": 2, "problem": "no sidecar"}
+    (tmp_path / "r").write_text(json.dumps(line) + '\n{"mode": "wa')
+    outcome = read_outcome(tmp_path / "r")
+    assert (outcome.frames, outcome.steered, outcome.whole) == (5, 3, False)
+    assert outcome.summary() == ("3 of 5 pictures steered, 2 without an answer; no sidecar")
+
+
+@pytest.mark.fast
+def test_every_option_of_a_wish_is_handed_on():
+    from idse.dropin.sidecar import wish
+    from idse.pipeline.arguments import add_offsets
+
+    parser = argparse.ArgumentParser()
+    add_offsets(parser)
+    line = "--model a=2 --model b --strength 0.5 --protect 0,0,16,16 --protect 1,1,2,2 --weighted"
+    wanted = wish(parser.parse_args(shlex.split(line)))
+    assert wanted.models == ("a=2", "b")
+    assert shlex.split(wanted.options) == [
+        *["--model=a=2", "--model=b", "--strength=0.5"],
+        *["--protect=0,0,16,16", "--protect=1,1,2,2", "--weighted"],
+    ]
+    with pytest.raises(InputError, match="strength"):
+        wish(parser.parse_args(["--strength", "3"]))
+    assert wish(parser.parse_args([])).options == ""
+
+
+def steered(words, *, folder, environment=None):
+    """Encode by a tiny network that the tests bring."""
+    networks = Path(__file__).parents[1] / "server"
+    variables = os.environ | {"PYTHONPATH": str(networks)} | (environment or {})
+    done = idse(*words, env=variables, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.full
+def test_the_stream_is_that_of_a_transcode(tmp_path):
+    """Byte for byte, where the decoder tells nothing that an encoder cannot know."""
+    library = next(Path("/usr/lib").glob("*-linux-gnu/libx264.so.164"), None)
+    if library is None:
+        pytest.skip("the system's ffmpeg is not linked with libx264 build 164")
+    source = tmp_path / "street.mkv"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", *CLIP[:3], f"{CLIP[3]}0", "-t", "6", "-c:v", "ffv1", source],
+        check=True,
+    )
+    network = ["--model", "tiny_networks:sees_left", "--strength", "0.8", "--n-s", "3"]
+    encode = ["-c:v", "libx264", "-crf", "30", "-x264-params", "aq-mode=1"]
+    words = ["transcode", source, "a.mkv", *network, "--crf", "30", "--matrices", "flat"]
+    words += ["--x264-params", "aq-mode=1"]
+    steered(words, folder=tmp_path, environment={"IDSE_X264_LIBRARY": str(library)})
+    steered(["ffmpeg", *network, "-v", "error", "-i", source, *encode, "b.mkv"], folder=tmp_path)
+    streams = []
+    for name in ("a", "b"):
+        command = ["ffmpeg", "-v", "error", "-i", tmp_path / f"{name}.mkv", "-c", "copy"]
+        command += ["-bsf:v", "h264_mp4toannexb", "-f", "h264", "-"]
+        streams.append(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    assert streams[0] == streams[1]
+
+
+@pytest.mark.full
+def test_two_users_of_one_sidecar(tmp_path):
+    """What `idse serve` has loaded is used; what it has not is loaded for the run."""
+    networks = Path(__file__).parents[1] / "server"
+    variables = os.environ | {"PYTHONPATH": str(networks), "IDSE_SOCKET": str(tmp_path / "s")}
+    server = subprocess.Popen(
+        [*IDSE, "serve", "--model", "tiny_networks:sees_left", "--json"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        ready = json.loads(server.stdout.readline())
+        for model in ("tiny_networks:sees_left", "tiny_networks:slow"):
+            words = ["ffmpeg", "--model", model, *FFMPEG, "out.mp4"]
+            done = steered(words, folder=tmp_path, environment={"IDSE_SOCKET": ready["encoders"]})
+            assert "20 of 20 pictures steered" in done.stderr
+    finally:
+        server.terminate()
+        log = server.communicate()[1]
+    assert log.count("pictures steered") == 1
