@@ -229,7 +229,8 @@ def _greeting(connection: socket.socket) -> tuple[Hello, int, str]:
         raw = receive_bytes(connection, hello.options_length)
         if len(raw) < hello.options_length:
             raise ProtocolError("the connection ended before the options")
-        return hello, descriptors.pop(), raw.decode()
+        text = raw.decode()
+        return hello, descriptors.pop(), text
     except UnicodeDecodeError as error:
         raise ProtocolError("the options are no UTF-8") from error
     except OSError as error:
