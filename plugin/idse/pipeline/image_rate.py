@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,17 +59,23 @@ class Solution:
         Tables and lambda.
     quantised
         The coefficients.
-    scans
-        How they are written; None is one sequential scan.
-    size
-        Bytes of the whole file.
+    scans, restart_rows
+        How they are written, as for `idse.codecs.jpeg.Quantised.size`.
+    overhead
+        Bytes of the file that are metadata.
     """
 
     scale: float
     point: OperatingPoint
     quantised: Quantised
     scans: Sequence[Scan] | None
-    size: int
+    restart_rows: int
+    overhead: int
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.quantised.size(self.scans, restart_rows=self.restart_rows) + self.overhead
 
 
 class Search:
@@ -81,7 +88,8 @@ class Search:
     plan
         How its tables and lambda follow from a scale.
     sample
-        Of some of its blocks, for what need not be known exactly; None takes all.
+        Makes one of some of its blocks, for what need not be known exactly; without it, or where
+        that returns None, all are taken.
     progressive
         Whether the file is.
     restart_rows
@@ -95,13 +103,13 @@ class Search:
         quantiser: Quantiser,
         plan: CoefficientPlan,
         *,
-        sample: Quantiser | None = None,
+        sample: Callable[[], Quantiser | None] | None = None,
         progressive: bool,
         restart_rows: int = 0,
         overhead: int = 0,
     ) -> None:
         self._quantiser = quantiser
-        self._sample = quantiser if sample is None else sample
+        self._make_sample = sample
         self._plan = plan
         self._progressive = progressive
         self._restart_rows = restart_rows
@@ -137,8 +145,14 @@ class Search:
         quantised: Quantised,
         scans: Sequence[Scan] | None,
     ) -> Solution:
-        size = quantised.size(scans, restart_rows=self._restart_rows) + self._overhead
-        return Solution(scale=scale, point=point, quantised=quantised, scans=scans, size=size)
+        return Solution(
+            scale=scale,
+            point=point,
+            quantised=quantised,
+            scans=scans,
+            restart_rows=self._restart_rows,
+            overhead=self._overhead,
+        )
 
     def fit(self, limit: int) -> Solution:
         """Return the JPEG that comes nearest to a limit from below.
@@ -231,6 +245,11 @@ class Search:
             else:
                 high = (count, found.size)
         return best
+
+    @cached_property
+    def _sample(self) -> Quantiser:
+        made = None if self._make_sample is None else self._make_sample()
+        return self._quantiser if made is None else made
 
     def distortion(self, tables: Sequence[npt.ArrayLike], lam: float) -> float:
         """Return the weighted squared error of a file, as the sample says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from idse.allocation.tables import plan
@@ -99,7 +100,7 @@ class SteeredImage:
         self.search = Search(
             Quantiser(*blocks),
             self.plan,
-            sample=sampled(*blocks),
+            sample=partial(sampled, *blocks),
             progressive=options.progressive,
             restart_rows=options.restart_rows,
             overhead=sum(4 + len(marker.data) for marker in kept),
