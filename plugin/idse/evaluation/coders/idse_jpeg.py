@@ -82,7 +82,7 @@ class IdseJpeg(StillJpeg):
 
     codec: ClassVar = "jpeg"
     code: ClassVar = ("codecs/jpeg", "allocation", "pipeline", "picture.py")
-    rates: ClassVar = (12.0, 22.0, 36.0, 52.0, 68.0, 82.0, 93.0)
+    rates: ClassVar = (10.0, 20.0, 35.0, 52.0, 68.0, 82.0, 92.0, 97.0)
 
     steering: ImageSteering
     options: JpegOptions
