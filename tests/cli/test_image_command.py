@@ -274,6 +274,21 @@ def test_bad_options_of_a_folder(picture, tmp_path, capsys, options, word):
     assert_refused(capsys, tmp_path, word, before=("pictures",))
 
 
+@FAST
+def test_progress_tells_how_far_and_how_long(capsys, monkeypatch):
+    from idse.cli.image import _ProgressLine
+    from idse.pipeline.folder import FolderProgress
+
+    shown = _ProgressLine()
+    monkeypatch.setattr(shown, "due", lambda: True)
+    shown(FolderProgress(phase="measuring", done=1, total=8))
+    shown(FolderProgress(phase="encoding", done=3, total=6, kept=4, failed=1, bytes=9))
+    first, second = (line for line in capsys.readouterr().err.split("\r\x1b[K") if line)
+    assert first.startswith("measuring  1 of 8  ")
+    assert second.startswith("encoding  3 of 6  ")
+    assert "ETA 0:00:00  4 kept  1 failed" in second
+
+
 def command(*args, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "idse.cli", "image", *map(str, args)],

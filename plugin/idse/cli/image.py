@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    # Pillow warns of what it then raises, and of metadata that it could not read.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if args.source != "-" and Path(args.source).is_dir():
         return _run_folder(args)
     return _run_single(args)
@@ -199,7 +202,7 @@ def _run_folder(args: argparse.Namespace) -> int:
         write_atomically(args.report, report.table(args.report))
     for row in report.failed:
         print(f"idse image: {row.source}: {row.error}", file=sys.stderr)
-    print(report.to_json() if args.json else f"{args.target}: {_totals(report)}")
+    print(report.to_json().rstrip() if args.json else f"{args.target}: {_totals(report)}")
     return 2 if report.failed else 0
 
 

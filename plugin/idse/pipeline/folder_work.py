@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ class _Process:
 def start(steering: ImageSteering | None) -> None:
     """Prepare this process; networks are loaded with the first picture."""
     logging.getLogger("idse").setLevel(logging.ERROR)  # warnings go into the rows instead
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     _Process.steering, _Process.encoder = steering, None
 
 
