@@ -231,19 +231,21 @@ class Search:
         """Take as many blocks from the larger file as fit."""
         best = fits
         low, high = (0, fits.size), (fits.quantised.blocks, over.size)
+        moved = 0
         for _ in range(_MOST_MIXES):
             if high[0] - low[0] <= 1 or limit - best.size <= max(_CLOSE_BYTES, _CLOSE * limit):
                 break
-            share = (limit - low[1]) / max(high[1] - low[1], 1)
+            # In proportion; but where one end stays twice, size bends: then in the middle.
+            share = (limit - low[1]) / (high[1] - low[1]) if abs(moved) < 2 else 0.5
             count = low[0] + round((high[0] - low[0]) * share)
             count = min(max(count, low[0] + 1), high[0] - 1)
             quantised = mix(over.quantised, fits.quantised, count)
             found = self._solution(fits.scale, fits.point, quantised, fits.scans)
             if found.size <= limit:
-                low = (count, found.size)
+                low, moved = (count, found.size), max(moved, 0) + 1
                 best = found if found.size > best.size else best
             else:
-                high = (count, found.size)
+                high, moved = (count, found.size), min(moved, 0) - 1
         return best
 
     @cached_property
