@@ -3,7 +3,8 @@
     python tools/bench/jpeg_cost.py [--runs 9]
 
 Encoders take turns on the same pictures of one megapixel, in one thread of one process, so that a
-slow minute of the machine hits all of them; every ratio is the median over turns and pictures. A
+slow minute of the machine hits all of them. Processor time is measured; every ratio is the median
+over turns and pictures. A
 stopwatch inside the encoder takes out what the network itself takes, forwards and backwards:
 everything else, also what is made of its gradients, is ours. Peak memory is that of a process that
 does nothing else, on one and on four megapixels, without the network. Run it on an otherwise idle
@@ -66,16 +67,16 @@ class Stopwatch:
     inner: Callable[..., Any] = field(default_factory=lambda: analyser.sketch_gradients)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             return self.inner(*arguments, **options)
         finally:
-            self.seconds += time.perf_counter() - begin
+            self.seconds += time.process_time() - begin
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One encode: milliseconds beside the network, those of the network, and bytes."""
+    """One encode: CPU milliseconds beside the network, those of the network, and bytes."""
 
     own: float
     network: float
@@ -171,18 +172,18 @@ class Ours:
         self, source: SourceImage, options: JpegOptions, scale: float | None = None
     ) -> Turn:
         self._watch.seconds = 0.0
-        begin = time.perf_counter()
+        begin = time.process_time()
         made = self._encoder.encode_image(source, options, scale=scale)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         network = self._watch.seconds
         return Turn(1000 * (seconds - network), 1000 * network, len(made.data))
 
 
 def timed(encode: Callable[[Pixels], bytes], pixels: Pixels) -> Turn:
     """Run another encoder once."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     made = encode(pixels)
-    return Turn(1000 * (time.perf_counter() - begin), 0.0, len(made))
+    return Turn(1000 * (time.process_time() - begin), 0.0, len(made))
 
 
 def take_turns(model: str, runs: int, count: int) -> dict[str, list[Turn]]:
@@ -268,7 +269,7 @@ def table(turns: dict[str, list[Turn]]) -> str:
         ]
         for name, row in turns.items()
     ]
-    header = ["", "ms", "x libjpeg-turbo", "x mozjpeg", "network, ms", "kB"]
+    header = ["", "CPU ms", "x libjpeg-turbo", "x mozjpeg", "network, ms", "kB"]
     return markdown_table(header, rows)
 
 
