@@ -191,9 +191,9 @@ struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool 
 
 int idse_pass_on(struct encoder *e, const struct call *call, struct picture *picture)
 {
-    const uint64_t begin = idse_now();
+    const uint64_t begin = idse_worked();
     const int size = e->x264.encode(e->handle, call->nals, call->count, picture, call->out);
-    e->away += idse_now() - begin;
+    e->away += idse_worked() - begin;
     return size;
 }
 
@@ -299,7 +299,7 @@ static int encode(struct encoder *e, const struct call *call, const struct pictu
 
 int idse_encoder_encode(struct encoder *e, const struct call *call, const struct picture *picture)
 {
-    const uint64_t begin = idse_now();
+    const uint64_t begin = idse_worked();
     e->away = 0;
     if (e->pid != getpid()) {
         /* In a child of fork() the connection is the parent's. */
@@ -308,7 +308,7 @@ int idse_encoder_encode(struct encoder *e, const struct call *call, const struct
             idse_session_lose(&e->session, SESSION_NEVER, "the process was forked");
     }
     const int size = encode(e, call, picture);
-    e->counters.own += idse_now() - begin - e->away;
+    e->counters.own += idse_worked() - begin - e->away;
     e->pictures += picture != NULL;
     return size;
 }

@@ -39,7 +39,7 @@ struct encoder {
     size_t macroblocks;
     uint64_t pictures; /* that the application handed in */
     struct counters counters;
-    uint64_t away;     /* nanoseconds of this call that were x264's, or waiting */
+    uint64_t away;     /* nanoseconds of processor time of this call that were x264's */
     uint32_t told;     /* bits of what was logged */
     char problem[200]; /* the first one, or empty */
     float *offsets;    /* of the picture that is handed on */

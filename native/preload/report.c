@@ -10,11 +10,21 @@
 
 enum { LINE = 512, RECORD = 2048, NAME = 64 };
 
-uint64_t idse_now(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t idse_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t idse_worked(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* A full disk or a closed terminal is nothing that an encode should end for. */

@@ -13,7 +13,7 @@ struct counters {
     uint64_t age;        /* live: sum over steered pictures of how many pictures old offsets were */
     uint64_t skipped;    /* live: pictures that the server was not shown, for it was behind */
     uint64_t sessions;   /* that the server took on */
-    uint64_t own;        /* nanoseconds spent here, waiting excluded */
+    uint64_t own;        /* nanoseconds of processor time that were not x264's */
     uint64_t waited;     /* nanoseconds of waiting for the server */
 };
 
@@ -24,8 +24,9 @@ struct facts {
     const char *problem; /* why nothing is steered, or what went wrong first; empty: nothing */
 };
 
-/* Nanoseconds of CLOCK_MONOTONIC. */
+/* Nanoseconds of CLOCK_MONOTONIC, and of processor time of this thread. */
 uint64_t idse_now(void);
+uint64_t idse_worked(void);
 
 /* Writes "idse: ..." and a line feed to standard error, in one piece. */
 void idse_log(const char *format, ...) __attribute__((format(printf, 1, 2)));

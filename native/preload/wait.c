@@ -71,9 +71,7 @@ static void wait_for(struct encoder *e, const struct held *held)
     }
     if (!settled(e, held))
         idse_session_lose(session, SESSION_DOWN, "it does not answer");
-    const uint64_t waited = idse_now() - begin;
-    e->counters.waited += waited;
-    e->away += waited;
+    e->counters.waited += idse_now() - begin;
     idse_tell_of_session(e);
 }
 

@@ -26,6 +26,7 @@ from idse.server.protocol import (
     Hello,
     Offsets,
     Outcome,
+    SessionFlags,
     Status,
     Welcome,
     receive,
@@ -62,7 +63,8 @@ class Session:
             time.sleep(1e6)
         status = Status.NEVER if args.never else Status.BUSY if args.busy else Status.OK
         reason = "" if status == Status.OK else "the test says so"
-        welcome = Welcome(status=status, lookahead=args.lookahead, reason=reason)
+        self.lookahead = 0 if self.hello.flags & SessionFlags.LIVE else args.lookahead
+        welcome = Welcome(status=status, lookahead=self.lookahead, reason=reason)
         self.connection.sendall(welcome.pack())
         while isinstance(message := receive(self.connection), Frame | End | Bye):
             if isinstance(message, Bye):
@@ -72,7 +74,7 @@ class Session:
                 self.see(message)
                 self.pending.append(message)
             ends = isinstance(message, End)
-            while self.pending and (ends or len(self.pending) > args.lookahead):
+            while self.pending and (ends or len(self.pending) > self.lookahead):
                 if not self.answer(self.pending.popleft()):
                     return
 
