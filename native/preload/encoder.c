@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "settings.h"
+
 /* Memory that held pictures may take: of large ones fewer are held. */
 static const uint64_t RING_BYTES = 256 << 20;
 
@@ -16,27 +18,20 @@ enum { LIVE_SLOTS = 4 };
 /* QPs span 0 to 51: an offset of more than twice that can only be a mistake. */
 static const float MOST_OFFSET = 128;
 
-/* NULL where the variable is empty too. */
-static const char *environment(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
 bool idse_configured(void)
 {
-    return environment("IDSE_SOCKET") || environment("IDSE_OFFSETS");
+    return idse_setting("IDSE_SOCKET") || idse_setting("IDSE_OFFSETS");
 }
 
 static bool is_on(const char *name)
 {
-    const char *value = environment(name);
+    const char *value = idse_setting(name);
     return value && strcmp(value, "0") != 0;
 }
 
 static uint64_t timeout(void)
 {
-    const char *value = environment("IDSE_TIMEOUT");
+    const char *value = idse_setting("IDSE_TIMEOUT");
     const double seconds = value ? atof(value) : 10;
     return (uint64_t)((seconds > 0 && seconds <= 3600 ? seconds : 10) * 1e9);
 }
@@ -133,7 +128,7 @@ static const char *choose(struct encoder *e, bool whole)
     const char *problem = settle_layout(e, whole);
     if (problem)
         return problem;
-    const char *file = environment("IDSE_OFFSETS"), *mode = environment("IDSE_MODE");
+    const char *file = idse_setting("IDSE_OFFSETS"), *mode = idse_setting("IDSE_MODE");
     e->mode = file ? MODE_FILE : mode && strcmp(mode, "live") == 0 ? MODE_LIVE : MODE_WAIT;
     describe(e);
     e->offsets = malloc(e->macroblocks * sizeof(*e->offsets));
@@ -153,10 +148,10 @@ static const char *choose(struct encoder *e, bool whole)
     const uint64_t fit = RING_BYTES / idse_slot_bytes(&e->hello);
     const uint64_t most = e->mode == MODE_LIVE ? LIVE_SLOTS : IDSE_MAX_SLOTS;
     e->hello.slots = (uint32_t)(fit < 2 ? 2 : fit < most ? fit : most);
-    const char *options = environment("IDSE_OPTIONS");
+    const char *options = idse_setting("IDSE_OPTIONS");
     if (options && strlen(options) > IDSE_MAX_OPTIONS)
         return "IDSE_OPTIONS is too long";
-    idse_session_init(&e->session, &e->hello, environment("IDSE_SOCKET"), options ? options : "",
+    idse_session_init(&e->session, &e->hello, idse_setting("IDSE_SOCKET"), options ? options : "",
                       timeout());
     return NULL;
 }
@@ -170,7 +165,7 @@ struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool 
     e->x264 = *library;
     e->pid = getpid();
     e->strict = is_on("IDSE_STRICT");
-    e->report = environment("IDSE_REPORT");
+    e->report = idse_setting("IDSE_REPORT");
     e->file.file = -1;
     e->session.socket = -1;
     e->current_of = -1;
@@ -325,17 +320,16 @@ int idse_encoder_most_held(const struct encoder *e)
 
 /* -- closing */
 
-static void report(const struct encoder *e)
+struct facts idse_encoder_facts(const struct encoder *e)
 {
     static const char *const NAMES[] = {"off", "file", "wait", "live"};
-    const struct facts facts = {
+    return (struct facts){
         .build = e->x264.build,
         .width = e->param.width,
         .height = e->param.height,
         .mode = NAMES[e->mode],
         .problem = e->problem,
     };
-    idse_report(e->report, &facts, &e->counters);
 }
 
 void idse_encoder_free(struct encoder *e)
@@ -347,8 +341,10 @@ void idse_encoder_free(struct encoder *e)
         .lost = e->counters.lost,
     };
     idse_session_close(&e->session, &bye);
-    if (e->report)
-        report(e);
+    if (e->report) {
+        const struct facts facts = idse_encoder_facts(e);
+        idse_report(e->report, &facts, &e->counters);
+    }
     idse_hold_clear(&e->hold);
     idse_ring_drop(e->ring);
     idse_offsets_close(&e->file);

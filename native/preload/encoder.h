@@ -57,7 +57,7 @@ struct encoder {
     uint64_t most_age;   /* pictures after which offsets are too old */
 };
 
-/* True where the environment asks for anything. */
+/* True where anything is asked for (settings.h). */
 bool idse_configured(void);
 
 /* NULL without memory. `whole`: every function of the library was found. */
@@ -70,6 +70,9 @@ int idse_encoder_encode(struct encoder *encoder, const struct call *call,
 /* Pictures held back; the most that ever may be. */
 int idse_encoder_held(const struct encoder *encoder);
 int idse_encoder_most_held(const struct encoder *encoder);
+
+/* For reports; it points into the encoder. */
+struct facts idse_encoder_facts(const struct encoder *encoder);
 
 /* Writes the report and frees everything but x264's handle. */
 void idse_encoder_free(struct encoder *encoder);

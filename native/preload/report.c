@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -34,6 +35,13 @@ static void write_whole(int file, const char *text, size_t size)
     (void)written;
 }
 
+static _Atomic(void (*)(const char *)) listener;
+
+void idse_log_to(void (*sink)(const char *line))
+{
+    atomic_store(&listener, sink);
+}
+
 void idse_log(const char *format, ...)
 {
     char line[LINE] = "idse: ";
@@ -44,6 +52,11 @@ void idse_log(const char *format, ...)
     va_end(arguments);
     if (length < 0)
         return;
+    void (*sink)(const char *) = atomic_load(&listener);
+    if (sink) {
+        sink(line + used);
+        return;
+    }
     size_t size = strlen(line);
     line[size++] = '\n';
     write_whole(STDERR_FILENO, line, size);

@@ -28,6 +28,9 @@ struct facts {
 uint64_t idse_now(void);
 uint64_t idse_worked(void);
 
+/* Hands lines to `sink` from now on, on whatever thread they are said; NULL: standard error. */
+void idse_log_to(void (*sink)(const char *line));
+
 /* Writes "idse: ..." and a line feed to standard error, in one piece. */
 void idse_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

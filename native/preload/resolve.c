@@ -37,15 +37,10 @@ static bool take(void *scope, const char *name, void *function)
     return found != NULL;
 }
 
-bool idse_resolve_library(int build, const void *self, const void *caller, struct x264 *found)
+bool idse_library_of(int build, void *open, struct x264 *found)
 {
-    char name[40];
-    snprintf(name, sizeof(name), "x264_encoder_open_%d", build);
     memset(found, 0, sizeof(*found));
     found->build = build;
-    void *open = idse_resolve(name, self, caller);
-    if (!open)
-        return false;
     memcpy(&found->open, &open, sizeof(open));
     /* Everything else from the same file: a process may hold several libraries of x264. */
     void *scope = scope_of(open);
@@ -62,4 +57,15 @@ bool idse_resolve_library(int build, const void *self, const void *caller, struc
     take(scope, "x264_encoder_set_distortion_weights", &found->set_weights);
     dlclose(scope);
     return all;
+}
+
+bool idse_resolve_library(int build, const void *self, const void *caller, struct x264 *found)
+{
+    char name[40];
+    snprintf(name, sizeof(name), "x264_encoder_open_%d", build);
+    void *open = idse_resolve(name, self, caller);
+    if (open)
+        return idse_library_of(build, open, found);
+    memset(found, 0, sizeof(*found));
+    return false;
 }

@@ -29,6 +29,9 @@ void *idse_resolve(const char *name, const void *self, const void *caller);
  * is then set if that one was found. */
 bool idse_resolve_library(int build, const void *self, const void *caller, struct x264 *found);
 
+/* The same where x264_encoder_open_`build` is known already. */
+bool idse_library_of(int build, void *open, struct x264 *found);
+
 /* NULL where the library's structures lie as declared, else what differs. */
 const char *idse_layout_problem(const struct x264 *library);
 

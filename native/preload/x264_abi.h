@@ -38,7 +38,11 @@ struct param {
     int32_t matrix;
     uint8_t frames[80];
     int32_t interlaced;
-    uint8_t analysis[484];
+    uint8_t matrices[340];
+    void (*log)(void *, int, const char *, void *);
+    void *log_private;
+    int32_t log_level;
+    uint8_t analysis[124];
     int32_t rate_method;
     uint8_t rate_limits[20];
     float crf;
@@ -92,6 +96,7 @@ struct picture {
 _Static_assert(sizeof(struct param) == 1024, "the size of x264_param_t");
 _Static_assert(offsetof(struct param, matrix) == 84, "as in x264_param_t");
 _Static_assert(offsetof(struct param, interlaced) == 168, "as in x264_param_t");
+_Static_assert(offsetof(struct param, log) == 512, "as in x264_param_t");
 _Static_assert(offsetof(struct param, rate_method) == 656, "as in x264_param_t");
 _Static_assert(offsetof(struct param, aq_mode) == 716, "as in x264_param_t");
 _Static_assert(offsetof(struct param, stat_read) == 744, "as in x264_param_t");
