@@ -129,7 +129,7 @@ def raw_http(server, rng):
                         rng.randbytes(300),
                         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000,
                         b"POST /preview HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort",
-                        b"POST /v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+                        b"POST /v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
                         b"GET http://169.254.169.254/ HTTP/1.1\r\nHost: x\r\n\r\n",
                     )
                 )

@@ -194,27 +194,32 @@ class AnalysisQueue:
             self._took.pop(next(iter(self._took)))
 
     def _work(self) -> None:
-        while True:
+        # What a round leaves in variables would be held until the next one: pictures, for instance.
+        while self._round():
+            pass
+
+    def _round(self) -> bool:
+        """Wait for jobs and do some of them; return False where there are no more to come."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            if not self._waiting:
+                return False
+            jobs = self._take()
+            self._rounds += 1
+            number, begin = self._rounds, time.monotonic()
+            self._running[number] = (begin, sum(self._estimate(job) for job in jobs))
+        try:
+            self._run(jobs)
+        finally:
+            took = time.monotonic() - begin
             with self._changed:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                jobs = self._take()
-                self._rounds += 1
-                number, begin = self._rounds, time.monotonic()
-                self._running[number] = (begin, sum(self._estimate(job) for job in jobs))
-            try:
-                if jobs:
-                    self._run(jobs)
-            finally:
-                took = time.monotonic() - begin
-                with self._changed:
-                    del self._running[number]
-                    for job in jobs:
-                        self._learn(job.kind, took / len(jobs))
-            if jobs and self._watch is not None:
-                self._watch(len(jobs), took)
+                del self._running[number]
+                for job in jobs:
+                    self._learn(job.kind, took / len(jobs))
+        if jobs and self._watch is not None:
+            self._watch(len(jobs), took)
+        return True
 
     def _run(self, jobs: Sequence[Job[Any]]) -> None:
         if len(jobs) > 1 and self._prepare is not None:
