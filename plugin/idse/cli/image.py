@@ -39,9 +39,10 @@ examples:
   curl -s https://example.com/a.png | idse image - - --bpp 1 > a.jpg
 
 Of a folder every picture is encoded, in subfolders, too; other files stay where they are. A run
-that was interrupted goes on where it was; pictures that cannot be read are listed and counted, and
-the others are encoded. Existing files are replaced only with --overwrite, and only once the new one
-is complete. Exit code 0, 2 for an error (in a folder: if any picture failed), 130 for Ctrl-C.
+that was interrupted goes on where it was, by the record that it keeps in OUT/.idse-image.jsonl;
+pictures that cannot be read are listed and counted, and the others are encoded. Existing files are
+replaced only with --overwrite, and only once the new one is complete. Exit code 0, 2 for an error
+(in a folder: if any picture failed), 130 for Ctrl-C.
 """
 _PROGRESS_SECONDS = 0.25
 
