@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from idse import __version__
 from idse.errors import BusyError, IdseError, InputError, ModelError
+from idse.server.answers import Encoder, Failure, ModelMetadata, Ready, ServerFacts, State, Tensor
 from idse.server.auth import RequireToken
 from idse.server.inference import MODELS, VERSION, outputs, read_call, submit
 from idse.server.limits import LimitBodies
@@ -49,75 +49,6 @@ Quality = Annotated[float, Query(ge=15, le=45)]
 NetworkName = Annotated[str, Query(max_length=200)]
 # Requests whose tensors are in memory; more are refused.
 _MOST_AT_ONCE = 16
-
-
-class Failure(BaseModel):
-    """Why a request failed."""
-
-    error: str
-
-
-class ServerFacts(BaseModel):
-    """What the server is."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class Tensor(BaseModel):
-    """A model's input or output."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    """What a model takes and gives."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    parameters: dict[str, str | list[str]]
-
-
-class Ready(BaseModel):
-    """Whether a model can be called."""
-
-    name: str
-    ready: bool
-
-
-class Encoder(BaseModel):
-    """An encoder that is connected."""
-
-    number: int
-    pid: int
-    width: int
-    height: int
-    live: bool
-    options: str
-    frames: int
-    steered: int
-    refused: int
-    analysed: int
-    fps: float
-    latency_ms: float
-    steered_share: float
-    map_age: float | None
-
-
-class State(BaseModel):
-    """What the server is doing."""
-
-    ready: bool
-    models: list[str]
-    waiting: int
-    running: int
-    encoders: list[Encoder]
 
 
 class Backend:

@@ -62,6 +62,7 @@ class _Upload:
     shown: list[int]
     weights: dict[int, FloatMap] = field(default_factory=dict)
     observed: list[Observation | None] = field(default_factory=list)
+    stock: tuple[_Coded, list[Observation | None]] | None = None  # the last one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,10 +138,18 @@ class Previews:
             raise BusyError("another preview is being made: try again in a moment")
         try:
             upload = self._upload(data, network)
-            stock = _encode(upload, crf, None)
-            offsets = _offsets(upload, policy, crf)
-            steered = _meet(upload, stock, offsets)
-            return json.dumps(self._described(upload, stock, steered, network)).encode()
+            if upload.stock is None or upload.stock[0].crf != crf:
+                coded = _encode(upload, crf, None)
+                upload.stock = coded, self._observe_coded(network, upload, coded)
+            stock, _ = upload.stock
+            steered = _meet(upload, stock, _offsets(upload, policy, crf))
+            seen = {
+                "stock": upload.stock[1],
+                "steered": self._observe_coded(network, upload, steered),
+            }
+            labels = getattr(self._models.network(network).head, "labels", ())
+            facts = {"network": network, **_described(upload, stock, steered, seen, labels)}
+            return json.dumps(facts).encode()
         finally:
             self._busy.release()
 
@@ -190,47 +199,48 @@ class Previews:
                 self._judges[name] = None
         return self._judges[name]
 
-    def _described(
-        self, upload: _Upload, stock: _Coded, steered: _Coded, network: str
-    ) -> dict[str, object]:
-        form = upload.pictures[0].format
-        seen = {
-            name: self._observe(network, [coded.pictures[index] for index in upload.shown])
-            for name, coded in (("stock", stock), ("steered", steered))
-        }
-        labels = getattr(self._models.network(network).head, "labels", ())
-        qps = [coded.qp[index] for coded in (stock, steered) for index in upload.shown]
-        low, high = _span(np.concatenate([qp.ravel() for qp in qps]), least=4.0)
-        frames = []
-        for n, index in enumerate(upload.shown):
-            source = upload.observed[n]
-            frames.append(
-                {
-                    "index": index,
-                    "source": _jpeg(upload.pictures[index]),
-                    "stock": _jpeg(stock.pictures[index]),
-                    "steered": _jpeg(steered.pictures[index]),
-                    "importance": _importance(upload.weights[index]),
-                    "qp_stock": _png(heat(stock.qp[index], low, high)),
-                    "qp_steered": _png(heat(steered.qp[index], low, high)),
-                    "boxes": {
-                        "source": _boxes(source, labels),
-                        "stock": _boxes(seen["stock"][n], labels),
-                        "steered": _boxes(seen["steered"][n], labels),
-                    },
-                    "kept": {name: _kept(source, found[n]) for name, found in seen.items()},
-                }
-            )
-        return {
-            "width": form.width,
-            "height": form.height,
-            "pictures": len(upload.pictures),
-            "network": network,
-            "bytes": {"stock": stock.size, "steered": steered.size},
-            "crf": {"stock": stock.crf, "steered": round(steered.crf, 2)},
-            "qp": [low, high],
-            "frames": frames,
-        }
+    def _observe_coded(
+        self, network: str, upload: _Upload, coded: _Coded
+    ) -> list[Observation | None]:
+        return self._observe(network, [coded.pictures[index] for index in upload.shown])
+
+
+def _described(
+    upload: _Upload,
+    stock: _Coded,
+    steered: _Coded,
+    seen: dict[str, list[Observation | None]],
+    labels: Sequence[str],
+) -> dict[str, object]:
+    form = upload.pictures[0].format
+    qps = [coded.qp[index] for coded in (stock, steered) for index in upload.shown]
+    low, high = _span(np.concatenate([qp.ravel() for qp in qps]), least=4.0)
+    frames = []
+    for n, index in enumerate(upload.shown):
+        source = upload.observed[n]
+        boxes = {name: _boxes(found[n], labels) for name, found in seen.items()}
+        frames.append(
+            {
+                "index": index,
+                "source": _jpeg(upload.pictures[index]),
+                "stock": _jpeg(stock.pictures[index]),
+                "steered": _jpeg(steered.pictures[index]),
+                "importance": _importance(upload.weights[index]),
+                "qp_stock": _png(heat(stock.qp[index], low, high)),
+                "qp_steered": _png(heat(steered.qp[index], low, high)),
+                "boxes": {"source": _boxes(source, labels), **boxes},
+                "kept": {name: _kept(source, found[n]) for name, found in seen.items()},
+            }
+        )
+    return {
+        "width": form.width,
+        "height": form.height,
+        "pictures": len(upload.pictures),
+        "bytes": {"stock": stock.size, "steered": steered.size},
+        "crf": {"stock": stock.crf, "steered": round(steered.crf, 2)},
+        "qp": [low, high],
+        "frames": frames,
+    }
 
 
 def _offsets(upload: _Upload, policy: OffsetPolicy, crf: float) -> list[FloatMap | None]:
