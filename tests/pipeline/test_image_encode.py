@@ -44,7 +44,7 @@ def test_bits_go_where_the_network_looks(encoder):
     pixels[:, 96:] = pixels[:, 95::-1]  # both halves are as hard
     data = encoder.encode(pixels, target_bytes=4000)
     left, right = errors(pixels, data)
-    assert left < right / 3
+    assert left < right  # little: by default other networks keep their share
 
 
 @FAST
