@@ -87,7 +87,9 @@ class CoefficientPlan:
         scale
             Above 0; the larger, the smaller the file. ``scale^2`` is what an error of one step
             costs, the same for every frequency of every picture coded at that scale: bytes then
-            go to the pictures that need them.
+            go to the pictures that need them. Its unit is the features' (at a balance of 0.5 its
+            square root): photographs have about 2 bits a pixel at 0.06 and 0.2 at 1 with
+            yolov4-tiny, at 0.03 and 0.5 with efficientnet-lite0.
 
         Raises
         ------
@@ -127,8 +129,8 @@ def plan(
     strength
         How far blocks may differ, 0 to 1. At 1 only what the networks look at counts: best where
         no other network will ever see the picture. What they overlook is gone then, and a network
-        that did not make the weights may lose more than it gains; by default it keeps about half
-        of the gain.
+        that did not make the weights may lose more than it gains. By default such a network still
+        gains about half as much as the one that made them.
 
     Raises
     ------
