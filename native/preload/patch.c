@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choices.h"
 #include "encoder.h"
 #include "imports.h"
 #include "settings.h"
@@ -15,20 +16,6 @@
 #define OPEN_PREFIX "x264_encoder_open_"
 
 enum { FUNCTIONS = 5, MOST_IMPORTS = 64 };
-
-/* Strings that encoders point into, for good. */
-struct block {
-    struct block *next;
-    size_t size;
-    char text[];
-};
-
-/* What the next encoder of a context is asked for; `text` NULL: it is left alone. */
-struct choice {
-    struct choice *next;
-    const void *context;
-    const char *text;
-};
 
 struct record {
     _Atomic(void *) handle; /* NULL once it is closed */
@@ -46,9 +33,6 @@ static const void *context_class;
 static bool on, written, watched;
 static int users; /* encoders that are open, or being opened */
 static uint64_t numbers;
-static struct block *blocks;
-static struct choice *choices;
-static const char *usual;
 static struct record records[PYAV_ENCODERS];
 
 /* -- records */
@@ -133,34 +117,12 @@ static void leave(void)
     pthread_mutex_unlock(&lock);
 }
 
-static struct choice **find_choice(const void *context)
-{
-    struct choice **link = &choices;
-    while (*link && (*link)->context != context)
-        link = &(*link)->next;
-    return link;
-}
-
-static void drop_choice(struct choice **link)
-{
-    struct choice *choice = *link;
-    if (choice) {
-        *link = choice->next;
-        free(choice);
-    }
-}
-
 /* What an encoder is asked for; NULL: it is left alone. Counts it otherwise. */
 static const char *enter(const struct param *param)
 {
-    pthread_mutex_lock(&lock);
-    const char *text = usual;
     /* libavcodec has its log lines say which context they are of. */
-    struct choice **link = param ? find_choice(param->log_private) : NULL;
-    if (link && *link) {
-        text = (*link)->text;
-        drop_choice(link);
-    }
+    const char *text = idse_choices_take(param->log_private);
+    pthread_mutex_lock(&lock);
     if (!on)
         text = NULL;
     users += text != NULL;
@@ -247,14 +209,16 @@ static const struct {
 
 /* -- attaching */
 
-/* A thread may fork while another one has the lock. */
-static void lock_it(void)
+/* A thread may fork while another one is in here. */
+static void lock_all(void)
 {
     pthread_mutex_lock(&lock);
+    idse_choices_lock();
 }
 
-static void unlock_it(void)
+static void unlock_all(void)
 {
+    idse_choices_unlock();
     pthread_mutex_unlock(&lock);
 }
 
@@ -368,7 +332,7 @@ int idse_pyav_attach(const char *module, char *why, size_t size)
     watched = true;
     pthread_mutex_unlock(&lock);
     if (watch)
-        pthread_atfork(lock_it, unlock_it, unlock_it);
+        pthread_atfork(lock_all, unlock_all, unlock_all);
     if (scope && problem)
         dlclose(scope); /* else it stays loaded as long as entries of its point here */
     snprintf(why, size, "%s", problem ? problem : "");
@@ -379,69 +343,8 @@ void idse_pyav_detach(void)
 {
     pthread_mutex_lock(&lock);
     on = false;
-    usual = NULL;
-    while (choices)
-        drop_choice(&choices);
+    idse_choices_clear();
     restore();
-    pthread_mutex_unlock(&lock);
-}
-
-/* -- settings */
-
-static const char *intern(const char *text, size_t size)
-{
-    for (struct block *block = blocks; block; block = block->next) {
-        if (block->size == size && memcmp(block->text, text, size) == 0)
-            return block->text;
-    }
-    struct block *block = calloc(1, sizeof(*block) + size + 1);
-    if (!block)
-        return NULL;
-    memcpy(block->text, text, size);
-    block->size = size;
-    block->next = blocks;
-    blocks = block;
-    return block->text;
-}
-
-int idse_pyav_default(const char *block, size_t size)
-{
-    pthread_mutex_lock(&lock);
-    const char *text = block ? intern(block, size) : NULL;
-    if (text || !block)
-        usual = text;
-    pthread_mutex_unlock(&lock);
-    return text || !block;
-}
-
-int idse_pyav_choose(const void *context, const char *block, size_t size)
-{
-    pthread_mutex_lock(&lock);
-    const char *text = block ? intern(block, size) : NULL;
-    struct choice **link = find_choice(context);
-    if (!*link && (text || !block))
-        *link = calloc(1, sizeof(**link));
-    const bool done = *link && (text || !block);
-    if (done) {
-        (*link)->context = context;
-        (*link)->text = text;
-    }
-    pthread_mutex_unlock(&lock);
-    return done;
-}
-
-int idse_pyav_waits(const void *context)
-{
-    pthread_mutex_lock(&lock);
-    const bool waits = *find_choice(context) != NULL;
-    pthread_mutex_unlock(&lock);
-    return waits;
-}
-
-void idse_pyav_forget(const void *context)
-{
-    pthread_mutex_lock(&lock);
-    drop_choice(find_choice(context));
     pthread_mutex_unlock(&lock);
 }
 

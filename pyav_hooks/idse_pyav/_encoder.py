@@ -12,8 +12,8 @@ import numpy as np
 
 from idse.codecs import x264
 from idse.codecs.x264.stream import START_CODE, annex_b
-from idse.errors import IdseError, InputError, describe
-from idse.picture import Picture, PictureFormat
+from idse.errors import IdseError, InputError, LibraryLoadError, describe
+from idse.picture import Picture
 from idse.pipeline.frames import picture
 from idse.server.client import FrameSession
 from idse_pyav._asked import asked
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
+    from idse.picture import PictureFormat
     from idse.server.client import Answer
 
     Offsets = npt.NDArray[np.float32]
+
+# The first PyAV that tells how samples are to be read, and mixes its streams with those of others.
+_FIRST_MAJOR = 17
 
 # x264's options that are none of its parameters.
 _OWN_OPTIONS = ("preset", "tune", "profile")
@@ -73,6 +77,8 @@ class Encoder:
         An option cannot be; a frame cannot be read.
     CodecError
         x264 fails; where strict, something cannot be steered.
+    LibraryLoadError
+        PyAV is older than version 17.
     """
 
     def __init__(
@@ -92,6 +98,11 @@ class Encoder:
         live: bool = False,
         strict: bool = False,
     ) -> None:
+        if int(av.__version__.partition(".")[0]) < _FIRST_MAJOR:
+            raise LibraryLoadError(
+                f"idse_pyav.Encoder needs PyAV {_FIRST_MAJOR} or later, this is {av.__version__}: "
+                "use idse_pyav.steer"
+            )
         self._wanted = asked(
             model=model, server=server, offsets=offsets, steering=steering, live=live, strict=strict
         )
@@ -113,8 +124,6 @@ class Encoder:
         self._session: FrameSession | None = None
         self._encoder = self._open()
         self.stream = self._add_stream(container)
-        if self._wanted.offsets is None and self._steers:
-            self._connect()
 
     def encode(self, frame: av.VideoFrame | None = None) -> list[av.Packet[VideoStream]]:
         """Hand in the next frame, or None after the last one; return the packets that came out.
@@ -190,15 +199,11 @@ class Encoder:
         stream.time_base = self._time_base
         return stream
 
-    def _connect(self) -> None:
+    def _connect(self, form: PictureFormat) -> None:
         parameters = self._encoder.parameters
         try:
             self._session = FrameSession(
-                PictureFormat(
-                    width=self._settings["width"],
-                    height=self._settings["height"],
-                    pix_fmt=self._settings["pix_fmt"],
-                ),
+                form,
                 fps=self._rate,
                 time_base=self._time_base,
                 crf=parameters.crf if parameters.rc_method == "crf" else None,
@@ -224,6 +229,9 @@ class Encoder:
 
     def _show(self, taken: Picture, pts: int) -> Iterator[Answer]:
         """Hand a picture to the sidecar; yield what it says meanwhile."""
+        if taken.index == 0 and self._wanted.offsets is None and self._steers:
+            # Now it is known how samples are to be read.
+            self._connect(taken.format)
         if self._session is None:
             return
         try:
