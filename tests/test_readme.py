@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 
 def test_the_readme_is_read_as_meant():
     assert len(COMMANDS) >= 12
-    assert len(PYTHON) == 4
+    assert len(PYTHON) == 5
     assert {kind for kind, _ in BLOCKS} == {"sh", "console", "python"}
     # The only command that a test cannot run is the one that runs the tests.
     assert [text for kind, text in BLOCKS if kind == "console"] == ["tools/test\n"]
