@@ -65,7 +65,7 @@ static void test_imports(void)
 static void test_choices(void)
 {
     static const char block[] = "IDSE_SOCKET=x\0";
-    int contexts[2];
+    static const int contexts[2];
     CHECK(!idse_pyav_waits(&contexts[0]));
     CHECK(idse_pyav_choose(&contexts[0], block, sizeof(block)));
     CHECK(idse_pyav_choose(&contexts[0], NULL, 0));
