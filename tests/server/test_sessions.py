@@ -1,5 +1,6 @@
 """Encoders and the sidecar: the offsets of a transcode, in order, whatever goes wrong."""
 
+import contextlib
 import threading
 import time
 from fractions import Fraction
@@ -251,6 +252,31 @@ def test_live_answers_come_at_once_and_maps_as_they_arrive(server):
             assert (facts.analysed, facts.refused) == (1, 1)
     finally:
         tiny_networks.GATE.set()
+
+
+def test_live_encoders_of_one_size_go_through_the_network_together(tmp_path):
+    with sidecar(tmp_path) as made, contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(opened(made, live=True)) for _ in range(5)]
+        tiny_networks.GATE.clear()
+        try:
+            for session in sessions:
+                session.push(picture(0), pts=0)
+                session.take()
+        finally:
+            tiny_networks.GATE.set()
+        found = []
+        for session in sessions:
+            for n in range(1, 500):
+                session.push(picture(0), pts=n)
+                offsets = session.take().offsets
+                if offsets is not None:
+                    break
+                time.sleep(0.02)
+            found.append(offsets)
+        # What came while the first round was held is the second one.
+        assert sum(made.rounds[:2]) == 5
+        for offsets in found[1:]:
+            np.testing.assert_allclose(offsets, found[0], atol=1e-3)
 
 
 def test_eight_encoders_get_equal_shares_of_the_network(tmp_path):
