@@ -110,24 +110,21 @@ static void describe(struct encoder *e)
     e->macroblocks = (size_t)e->hello.mb_cols * e->hello.mb_rows;
 }
 
-/* NULL, or why nothing can be steered. */
-static const char *settle_layout(struct encoder *e, bool whole)
+/* Reads the parameters as x264 took them, where their layout is known. */
+static bool read_parameters(struct encoder *e, bool whole)
 {
-    static char why[128];
     const char *problem = whole ? idse_layout_problem(&e->x264) : "it lacks functions";
-    if (!problem) {
+    if (problem)
+        idse_tell(e, NOT_STEERABLE, "not steered: libx264 build %d is not known (%s)",
+                  e->x264.build, problem);
+    else
         e->x264.parameters(e->handle, &e->param);
-        return NULL;
-    }
-    snprintf(why, sizeof(why), "libx264 build %d is not known (%s)", e->x264.build, problem);
-    return why;
+    return !problem;
 }
 
-static const char *choose(struct encoder *e, bool whole)
+/* NULL, or why nothing can be steered. */
+static const char *choose(struct encoder *e)
 {
-    const char *problem = settle_layout(e, whole);
-    if (problem)
-        return problem;
     const char *file = idse_setting("IDSE_OFFSETS"), *mode = idse_setting("IDSE_MODE");
     e->mode = file ? MODE_FILE : mode && strcmp(mode, "live") == 0 ? MODE_LIVE : MODE_WAIT;
     describe(e);
@@ -149,11 +146,8 @@ static const char *choose(struct encoder *e, bool whole)
     const uint64_t most = e->mode == MODE_LIVE ? LIVE_SLOTS : IDSE_MAX_SLOTS;
     e->hello.slots = (uint32_t)(fit < 2 ? 2 : fit < most ? fit : most);
     const char *options = idse_setting("IDSE_OPTIONS");
-    if (options && strlen(options) > IDSE_MAX_OPTIONS)
-        return "IDSE_OPTIONS is too long";
-    idse_session_init(&e->session, &e->hello, idse_setting("IDSE_SOCKET"), options ? options : "",
-                      timeout());
-    return NULL;
+    return idse_session_init(&e->session, &e->hello, idse_setting("IDSE_SOCKET"),
+                             options ? options : "", timeout());
 }
 
 struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool whole)
@@ -165,15 +159,17 @@ struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool 
     e->x264 = *library;
     e->pid = getpid();
     e->strict = is_on("IDSE_STRICT");
-    e->report = idse_setting("IDSE_REPORT");
+    const char *path = idse_setting("IDSE_REPORT");
+    e->report = path ? strdup(path) : NULL;
     e->file.file = -1;
     e->session.socket = -1;
     e->current_of = -1;
-    const char *problem = choose(e, whole);
+    if (!read_parameters(e, whole))
+        return e;
+    const char *problem = choose(e);
     if (problem) {
         e->mode = MODE_OFF;
-        idse_tell(e, NOT_STEERABLE, "not steered: %s%s%s", e->file.file < 0 ? "" : "IDSE_OFFSETS: ",
-                  "", problem);
+        idse_tell(e, NOT_STEERABLE, "not steered: %s", problem);
     } else if (e->mode == MODE_WAIT) {
         idse_wait_open(e);
     } else if (e->mode == MODE_LIVE) {
@@ -292,16 +288,21 @@ static int encode(struct encoder *e, const struct call *call, const struct pictu
     }
 }
 
+/* In a child of fork() the connection is the parent's. */
+static void disown(struct encoder *e)
+{
+    if (e->pid == getpid())
+        return;
+    e->pid = getpid();
+    if (e->session.socket >= 0)
+        idse_session_lose(&e->session, SESSION_NEVER, "the process was forked");
+}
+
 int idse_encoder_encode(struct encoder *e, const struct call *call, const struct picture *picture)
 {
     const uint64_t begin = idse_worked();
     e->away = 0;
-    if (e->pid != getpid()) {
-        /* In a child of fork() the connection is the parent's. */
-        e->pid = getpid();
-        if (e->session.socket >= 0)
-            idse_session_lose(&e->session, SESSION_NEVER, "the process was forked");
-    }
+    disown(e);
     const int size = encode(e, call, picture);
     e->counters.own += idse_worked() - begin - e->away;
     e->pictures += picture != NULL;
@@ -334,6 +335,7 @@ struct facts idse_encoder_facts(const struct encoder *e)
 
 void idse_encoder_free(struct encoder *e)
 {
+    disown(e);
     const struct idse_bye bye = {
         .frames = e->counters.frames,
         .steered = e->counters.steered,
@@ -351,5 +353,6 @@ void idse_encoder_free(struct encoder *e)
     free(e->offsets);
     free(e->current);
     free(e->weights);
+    free(e->report);
     free(e);
 }

@@ -33,7 +33,7 @@ struct encoder {
     enum mode mode;
     bool strict;
     pid_t pid;
-    const char *report; /* path or NULL */
+    char *report; /* path or NULL */
     struct param param; /* as x264 took it */
     struct idse_hello hello;
     size_t macroblocks;

@@ -23,13 +23,13 @@ const char *idse_offsets_open(struct offsets_file *offsets, const char *path, ui
     struct header header;
     offsets->file = open(path, O_RDONLY | O_CLOEXEC);
     if (offsets->file < 0)
-        return "it cannot be opened";
+        return "IDSE_OFFSETS cannot be opened";
     const char *problem = NULL;
     if (!read_whole(offsets->file, &header, sizeof(header), 0) ||
         memcmp(header.magic, "IDSEQPO1", MAGIC_BYTES) != 0)
-        problem = "it is no file of QP offsets";
+        problem = "IDSE_OFFSETS is no file of QP offsets";
     else if (header.mb_cols != mb_cols || header.mb_rows != mb_rows)
-        problem = "it is for pictures of another size";
+        problem = "IDSE_OFFSETS is for pictures of another size";
     if (problem) {
         idse_offsets_close(offsets);
         return problem;

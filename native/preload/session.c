@@ -12,16 +12,23 @@
 
 static const uint64_t RETRY = 1000000000; /* nanoseconds between attempts to connect */
 
-void idse_session_init(struct session *session, const struct idse_hello *hello, const char *path,
-                       const char *options, uint64_t timeout)
+const char *idse_session_init(struct session *session, const struct idse_hello *hello,
+                              const char *path, const char *options, uint64_t timeout)
 {
     memset(session, 0, sizeof(*session));
     session->socket = -1;
+    session->state = SESSION_NEVER;
+    if (!path || strlen(path) >= sizeof(session->path))
+        return "IDSE_SOCKET is missing, or too long";
+    if (strlen(options) >= sizeof(session->options))
+        return "IDSE_OPTIONS is too long";
+    session->state = SESSION_DOWN;
     session->hello = *hello;
-    session->path = path;
-    session->options = options;
     session->timeout = timeout;
     session->hello.options_length = (uint32_t)strlen(options);
+    strcpy(session->path, path);
+    strcpy(session->options, options);
+    return NULL;
 }
 
 void idse_session_lose(struct session *session, enum session_state state, const char *why)
@@ -109,11 +116,8 @@ static bool greet(struct session *session)
 static void attempt(struct session *session)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(session->path) >= sizeof(address.sun_path)) {
-        idse_session_lose(session, SESSION_NEVER, "the name of its socket is too long");
-        return;
-    }
-    strcpy(address.sun_path, session->path);
+    _Static_assert(sizeof(address.sun_path) == sizeof(session->path), "a path fits");
+    memcpy(address.sun_path, session->path, sizeof(session->path));
     session->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (session->socket < 0 ||
         connect(session->socket, (struct sockaddr *)&address, sizeof(address))) {

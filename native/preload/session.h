@@ -34,7 +34,8 @@ struct session {
     bool ended;
     struct ring *ring;    /* of the connection */
     struct idse_hello hello;
-    const char *path, *options; /* they outlive the session */
+    char path[108]; /* as long as sun_path */
+    char options[IDSE_MAX_OPTIONS + 1];
     struct answer answers[IDSE_MAX_SLOTS]; /* kept until the next connection is made */
     char why[160];        /* it was lost, last */
     struct idse_message in;
@@ -43,9 +44,9 @@ struct session {
     uint8_t out[OUT_BYTES];
 };
 
-/* `hello` is what is said in every greeting. */
-void idse_session_init(struct session *session, const struct idse_hello *hello, const char *path,
-                       const char *options, uint64_t timeout);
+/* `hello` is what is said in every greeting. NULL, or what cannot be used. */
+const char *idse_session_init(struct session *session, const struct idse_hello *hello,
+                              const char *path, const char *options, uint64_t timeout);
 
 /* Whatever can be done now: connect, send, read. */
 void idse_session_step(struct session *session);

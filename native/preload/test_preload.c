@@ -1,7 +1,6 @@
-/* The pieces, and a real libx264 behind the interposed functions where the system has one; meant to
- * run under ASan and UBSan. The sidecar is a thread of this process. */
+/* A real libx264 behind the interposed functions, where the system has one; meant to run under ASan
+ * and UBSan. The sidecar is a thread of this process. */
 #include <dlfcn.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,18 +12,9 @@
 #include <unistd.h>
 
 #include "encoder.h"
+#include "test_common.h"
 
-static int failures;
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not true: %s\n", __func__, __LINE__, #condition);              \
-            failures++;                                                                            \
-        }                                                                                          \
-    } while (0)
-
-enum { WIDTH = 80, HEIGHT = 48, PICTURES = 40, MACROBLOCKS = 15 };
+enum { PICTURES = 40 };
 
 void *x264_encoder_open_164(struct param *param);
 int x264_encoder_encode(void *handle, void **nals, int *count, struct picture *picture,
@@ -32,147 +22,6 @@ int x264_encoder_encode(void *handle, void **nals, int *count, struct picture *p
 int x264_encoder_delayed_frames(void *handle);
 int x264_encoder_maximum_delayed_frames(void *handle);
 void x264_encoder_close(void *handle);
-
-static struct idse_hello small(void)
-{
-    return (struct idse_hello){.width = WIDTH,
-                               .height = HEIGHT,
-                               .chroma = IDSE_420,
-                               .bit_depth = 8,
-                               .mb_cols = 5,
-                               .mb_rows = 3,
-                               .slots = 4,
-                               .flags = IDSE_WEIGHTS};
-}
-
-/* A picture whose rows are `gap` bytes longer than they need be. */
-static struct picture noise(uint8_t *memory, int csp, int gap)
-{
-    struct picture picture = {.image = {.csp = csp}};
-    const int planes = csp == CSP_NV12 || csp == CSP_NV21 ? 2 : 3;
-    picture.image.planes = planes;
-    for (int i = 0; i < planes; i++) {
-        const int row = i && planes == 3 ? WIDTH / 2 : WIDTH;
-        picture.image.stride[i] = row + gap;
-        picture.image.plane[i] = memory;
-        memory += (row + gap) * (i ? HEIGHT / 2 : HEIGHT);
-    }
-    return picture;
-}
-
-static void test_ring(void)
-{
-    const struct idse_hello hello = small();
-    CHECK(idse_slot_bytes(&hello) % IDSE_SLOT_ALIGN == 0);
-    struct ring *ring = idse_ring_new(&hello);
-    CHECK(ring != NULL);
-    CHECK(ftruncate(ring->file, 10) != 0); /* sealed */
-    CHECK(ftruncate(ring->file, (off_t)ring->bytes * 2) != 0);
-    uint8_t *memory = malloc((WIDTH + 8) * HEIGHT * 2);
-    for (int i = 0; i < (WIDTH + 8) * HEIGHT * 2; i++)
-        memory[i] = (uint8_t)(i * 7 ^ i >> 5);
-    static const int CSPS[] = {CSP_I420, CSP_YV12, CSP_I420 | CSP_VFLIP};
-    for (int slot = 0; slot < 3; slot++) {
-        CHECK(idse_ring_take(ring) == slot);
-        const struct picture picture = noise(memory, CSPS[slot], 8);
-        struct picture stored;
-        idse_ring_store(ring, slot, &picture, &stored);
-        const bool flipped = CSPS[slot] & CSP_VFLIP;
-        for (int plane = 0; plane < 3; plane++) {
-            const int rows = plane ? HEIGHT / 2 : HEIGHT, row = plane ? WIDTH / 2 : WIDTH;
-            for (int y = 0; y < rows; y++) {
-                const int from = flipped ? rows - 1 - y : y;
-                CHECK(memcmp(stored.image.plane[plane] + y * stored.image.stride[plane],
-                             picture.image.plane[plane] + from * picture.image.stride[plane],
-                             (size_t)row) == 0);
-            }
-        }
-        /* Cb is before Cr in memory, whatever the application's order. */
-        CHECK((stored.image.plane[1] < stored.image.plane[2]) == (CSPS[slot] != CSP_YV12));
-    }
-    CHECK(idse_ring_take(ring) == 3);
-    CHECK(idse_ring_take(ring) == -1);
-    idse_ring_give(ring, 1);
-    CHECK(idse_ring_take(ring) == 1);
-    idse_ring_drop(idse_ring_use(ring));
-    idse_ring_drop(ring);
-    free(memory);
-}
-
-static void test_descriptions(void)
-{
-    struct idse_hello hello = small();
-    CHECK(idse_describe(CSP_NV21, &hello) && hello.arrangement == IDSE_PAIRS_CR_CB);
-    CHECK(!idse_describe(CSP_I420 | CSP_HIGH_DEPTH, &hello));
-    CHECK(!idse_describe(0x0e, &hello)); /* BGR */
-    hello.bit_depth = 10;
-    CHECK(idse_describe(CSP_I444 | CSP_HIGH_DEPTH, &hello) && hello.chroma == IDSE_444);
-}
-
-static int freed;
-
-static void count_free(void *memory)
-{
-    freed++;
-    free(memory);
-}
-
-static void test_hold(void)
-{
-    const struct idse_hello hello = small();
-    struct ring *ring = idse_ring_new(&hello);
-    struct hold *hold = calloc(1, sizeof(*hold));
-    uint8_t *memory = calloc(WIDTH * HEIGHT * 2, 1);
-    for (int i = 0; i < 6; i++) {
-        /* Beyond the ring's slots, and of another arrangement: in memory of their own. */
-        struct picture picture = noise(memory, i == 1 ? CSP_NV12 : CSP_I420, 0);
-        picture.pts = i;
-        picture.quant_offsets = calloc(MACROBLOCKS, sizeof(float));
-        picture.quant_offsets[3] = (float)i;
-        picture.quant_offsets_free = count_free;
-        picture.mb_info = malloc(1);
-        picture.mb_info_free = count_free;
-        CHECK(idse_hold(hold, ring, &picture, MACROBLOCKS) != NULL);
-    }
-    CHECK(freed == 6);
-    struct picture packed = noise(memory, 0x0f, 0);
-    CHECK(idse_hold(hold, ring, &packed, MACROBLOCKS) == NULL);
-    struct held *head = idse_hold_head(hold);
-    CHECK(head->picture.pts == 0 && head->ring == ring);
-    free(head->picture.quant_offsets);
-    count_free(head->picture.mb_info);
-    idse_hold_taken(hold);
-    CHECK(idse_hold_head(hold)->ring != ring);
-    CHECK(idse_hold_head(hold)->picture.quant_offsets[3] == 1);
-    idse_hold_clear(hold);
-    CHECK(freed == 12 && idse_hold_head(hold) == NULL);
-    idse_ring_drop(ring);
-    free(hold);
-    free(memory);
-}
-
-static void test_offsets_file(const char *path)
-{
-    struct offsets_file offsets;
-    const uint32_t head[6] = {0x45534449, 0x314f5051, 5, 3, 2, 0};
-    float values[2 * MACROBLOCKS], read[MACROBLOCKS];
-    for (int i = 0; i < 2 * MACROBLOCKS; i++)
-        values[i] = (float)i / 4;
-    CHECK(idse_offsets_open(&offsets, path, 5, 3) != NULL); /* there is none */
-    FILE *file = fopen(path, "wb");
-    fwrite(head, sizeof(head), 1, file);
-    fwrite(values, sizeof(values), 1, file);
-    fclose(file);
-    CHECK(idse_offsets_open(&offsets, path, 4, 3) != NULL);
-    CHECK(idse_offsets_open(&offsets, path, 5, 3) == NULL);
-    CHECK(idse_offsets_read(&offsets, 1, read) && read[2] == values[MACROBLOCKS + 2]);
-    CHECK(!idse_offsets_read(&offsets, 2, read));
-    CHECK(truncate(path, 100) == 0); /* while it is in use */
-    CHECK(!idse_offsets_read(&offsets, 1, read));
-    idse_offsets_close(&offsets);
-    CHECK(idse_offsets_open(&offsets, "/dev/null", 5, 3) != NULL);
-    unlink(path);
-}
 
 /* -- a sidecar */
 
@@ -261,16 +110,26 @@ static void *accept_all(void *given)
 
 static void (*param_default)(struct param *);
 static int (*param_parse)(struct param *, const char *, const char *);
+static int (*reconfig)(void *, struct param *);
+static void (*parameters)(void *, struct param *);
+static int (*headers)(void *, void **, int *);
+
+static void find(void *library, const char *name, void *function)
+{
+    void *found = dlsym(library, name);
+    memcpy(function, &found, sizeof(found));
+}
 
 static bool find_x264(void)
 {
     void *library = dlopen("libx264.so.164", RTLD_NOW | RTLD_GLOBAL);
     if (!library)
         return false;
-    void *found = dlsym(library, "x264_param_default");
-    memcpy(&param_default, &found, sizeof(found));
-    found = dlsym(library, "x264_param_parse");
-    memcpy(&param_parse, &found, sizeof(found));
+    find(library, "x264_param_default", &param_default);
+    find(library, "x264_param_parse", &param_parse);
+    find(library, "x264_encoder_reconfig", &reconfig);
+    find(library, "x264_encoder_parameters", &parameters);
+    find(library, "x264_encoder_headers", &headers);
     return true;
 }
 
@@ -298,6 +157,9 @@ static struct totals encode_all(void *handle)
     struct totals sum = {0};
     static int tags[PICTURES];
     uint8_t *memory = malloc(WIDTH * HEIGHT * 2);
+    void *nals;
+    int count = 0;
+    CHECK(headers(handle, &nals, &count) > 0);
     for (int i = 0; sum.out < PICTURES && i < 4 * PICTURES; i++) {
         struct picture picture = {0}, out;
         if (i < PICTURES) {
@@ -315,8 +177,13 @@ static struct totals encode_all(void *handle)
             picture.sei.payloads[0].type = 5;
             picture.sei.free = count_free;
         }
-        void *nals;
-        int count = 0;
+        if (i == PICTURES / 2) {
+            /* What goes past us, while pictures are held back. */
+            struct param param;
+            parameters(handle, &param);
+            param.crf += 1;
+            CHECK(reconfig(handle, &param) == 0);
+        }
         const int size =
             x264_encoder_encode(handle, &nals, &count, i < PICTURES ? &picture : NULL, &out);
         CHECK(size >= 0);
@@ -443,10 +310,6 @@ int main(void)
     char folder[] = "/tmp/idse-preload-XXXXXX", path[64];
     CHECK(mkdtemp(folder) != NULL);
     snprintf(path, sizeof(path), "%s/x", folder);
-    test_ring();
-    test_descriptions();
-    test_hold();
-    test_offsets_file(path);
     if (find_x264()) {
         encode_one();
         test_layouts();
