@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from idse.pipeline.image_source import SourceImage
 
 # Coefficients that were chosen by a sketch lose more than it says, those of libjpeg do not. At this
-# share of what libjpeg loses by the sketch, ours had 0.7 to 1.35 times the distance of outputs, 0.95
-# on average (yolov4-tiny on COCO, efficientnet-lite0 on imagenet, quality 20 to 90).
+# share of what libjpeg loses by the sketch, ours had 0.7 to 1.35 times the distance of outputs and
+# 0.95 on average (yolov4-tiny on COCO, efficientnet-lite0 on imagenet, quality 20 to 90).
 _TRUST = 0.75
 # Where a set shares a scale, a picture in which a network sees nothing would get no bits at all. It
 # loses no more than by libjpeg at its quality over this.
