@@ -208,29 +208,45 @@ def steered(words, *, folder, environment=None):
     return done
 
 
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """A clip whose decoder tells nothing of motion, which an encoder cannot know either."""
+    path = tmp_path_factory.mktemp("street") / "street.mkv"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=256x192:r=10:d=6"]
+    subprocess.run([*command, "-c:v", "ffv1", path], check=True)
+    return path
+
+
+def stream(path):
+    """The video of a file, without its container."""
+    command = ["ffmpeg", "-v", "error", "-i", path, "-c", "copy", "-bsf:v", "h264_mp4toannexb"]
+    return subprocess.run([*command, "-f", "h264", "-"], check=True, stdout=subprocess.PIPE).stdout
+
+
+def same_as_a_transcode(street, folder, library, *weighted):
+    """Encode both ways, and compare byte by byte."""
+    network = ["--model", "tiny_networks:sees_left", "--strength", "0.8", "--n-s", "3", *weighted]
+    encode = ["-c:v", "libx264", "-preset", "slow", "-crf", "30", "-x264-params", "aq-mode=1"]
+    words = ["transcode", street, "a.mkv", *network, "--crf", "30", "--preset", "slow"]
+    words += ["--matrices", "flat", "--x264-params", "aq-mode=1"]
+    variables = {"IDSE_X264_LIBRARY": str(library)}
+    steered(words, folder=folder, environment=variables)
+    words = ["ffmpeg", *network, "-v", "error", "-i", street, *encode, "b.mkv"]
+    steered(words, folder=folder, environment=variables)
+    assert stream(folder / "a.mkv") == stream(folder / "b.mkv")
+
+
 @pytest.mark.full
-def test_the_stream_is_that_of_a_transcode(tmp_path):
-    """Byte for byte, where the decoder tells nothing that an encoder cannot know."""
+def test_the_stream_is_that_of_a_transcode(street, tmp_path):
     library = next(Path("/usr/lib").glob("*-linux-gnu/libx264.so.164"), None)
     if library is None:
         pytest.skip("the system's ffmpeg is not linked with libx264 build 164")
-    source = tmp_path / "street.mkv"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", *CLIP[:3], f"{CLIP[3]}0", "-t", "6", "-c:v", "ffv1", source],
-        check=True,
-    )
-    network = ["--model", "tiny_networks:sees_left", "--strength", "0.8", "--n-s", "3"]
-    encode = ["-c:v", "libx264", "-crf", "30", "-x264-params", "aq-mode=1"]
-    words = ["transcode", source, "a.mkv", *network, "--crf", "30", "--matrices", "flat"]
-    words += ["--x264-params", "aq-mode=1"]
-    steered(words, folder=tmp_path, environment={"IDSE_X264_LIBRARY": str(library)})
-    steered(["ffmpeg", *network, "-v", "error", "-i", source, *encode, "b.mkv"], folder=tmp_path)
-    streams = []
-    for name in ("a", "b"):
-        command = ["ffmpeg", "-v", "error", "-i", tmp_path / f"{name}.mkv", "-c", "copy"]
-        command += ["-bsf:v", "h264_mp4toannexb", "-f", "h264", "-"]
-        streams.append(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    assert streams[0] == streams[1]
+    same_as_a_transcode(street, tmp_path, library)
+
+
+@pytest.mark.full
+def test_weights_are_those_of_a_transcode(street, weighted_library, tmp_path):
+    same_as_a_transcode(street, tmp_path, weighted_library, "--weighted")
 
 
 @pytest.mark.full
