@@ -33,9 +33,7 @@ STRENGTH = 0.5
 # lambda in units of scale^2 at full strength. 2 ln 2 / 12 = 0.116 is the slope of a uniform
 # quantiser at high rate; a trellis that is asked to keep less zeroes what other networks look at.
 _SLOPE = 0.12
-_SLOPE_RANGE = 64.0
-# Part of every block's weight that does not depend on the block, without strength.
-_FLOOR = 0.6
+_SLOPE_RANGE = 36.0
 # A network with a smaller input sees less of the high frequencies, and of colour, than the one that
 # made the weights; these cost the latter about one percent of the bytes.
 _STEEPER = 1.3
@@ -127,10 +125,10 @@ def plan(
         features costs the same in all of them, so that a picture whose features are ten times as
         sensitive is coded that much finer; at 0 pictures have the same mean weight, 1.
     strength
-        How far blocks may differ, 0 to 1. At 1 only what the networks look at counts: best where
-        no other network will ever see the picture. What they overlook is gone then, and a network
-        that did not make the weights may lose more than it gains. By default such a network still
-        gains about half as much as the one that made them.
+        How far blocks may differ, 0 (not at all, but for a mild trellis) to 1. At 1 only what the
+        networks look at counts: best where no other network will ever see the picture. What they
+        overlook is gone then, and a network that did not make the weights may lose. At 0 such a
+        network gains about half as much as the one that made them, whose own gain is least.
 
     Raises
     ------
@@ -149,7 +147,7 @@ def plan(
     if not mean > 0:  # The network is blind to the picture: plain squared error is left.
         weights, mean = [np.ones_like(w) for w in weights], 1.0
     factor, tau = mean ** (balance - 1), max(alpha, _LEAST) * mean
-    floor = _FLOOR * (1 - strength)
+    floor = (1 - strength) ** 4
     parts = [
         _plane(w, tau=tau, factor=factor, floor=floor, share=_CHROMA if k else 1.0)
         for k, w in enumerate(weights)
