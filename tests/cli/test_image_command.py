@@ -143,6 +143,8 @@ def test_a_network_that_fails_gives_stock_and_a_warning(picture, tmp_path, capsy
         (("--map-picture", "x.png", "--no-steer"), ("--map-picture",)),
         (("--map-picture", "/nowhere/x.png"), ("/nowhere",)),
         (("--restart-rows", "-1"), ("-1",)),
+        (("--strength", "1.5"), ("strength 1.5",)),
+        (("--strength", "1", "--no-steer"), ("--strength",)),
     ],
 )
 def test_bad_options(picture, tmp_path, capsys, options, words):

@@ -48,6 +48,19 @@ def test_bits_go_where_the_network_looks(encoder):
 
 
 @FAST
+def test_strength_says_for_whom(encoder):
+    pixels = photo(192, 128)
+    pixels[:, 96:] = pixels[:, 95::-1]
+    ratios = []
+    for strength in (0.0, 0.5, 1.0):
+        data = encoder.encode(pixels, target_bytes=4000, strength=strength)
+        left, right = errors(pixels, data)
+        ratios.append(right / left)
+    assert ratios == sorted(ratios)
+    assert ratios[2] > 1.5 * ratios[0]
+
+
+@FAST
 @pytest.mark.parametrize(("orientation", "seen"), [(1, "left"), (3, "right"), (2, "left")])
 def test_the_network_sees_pictures_as_they_are_shown(encoder, orientation, seen):
     pixels = photo(192, 128)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from idse.allocation.tables import STRENGTH
 from idse.errors import ModelError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.image_network import Networks
@@ -183,6 +184,7 @@ def encode_jpeg(
     progressive: bool = True,
     restart_rows: int = 0,
     metadata: bool = True,
+    strength: float = STRENGTH,
     n_s: int = DEFAULT_ROWS,
     seed: int = 0,
     strict: bool = False,
@@ -216,6 +218,8 @@ def encode_jpeg(
     metadata
         Whether EXIF data, ICC profile and density are kept. Pixels are never turned: the
         orientation stays a tag, and networks see the picture as it is shown.
+    strength
+        0 to 1: how far the file is made for the model and for no other network.
     n_s, seed, strict
         As for `JpegEncoder`.
 
@@ -239,4 +243,5 @@ def encode_jpeg(
         progressive=progressive,
         restart_rows=restart_rows,
         metadata=metadata,
+        strength=strength,
     )

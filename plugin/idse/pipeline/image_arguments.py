@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from idse.allocation.tables import STRENGTH
 from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.image_options import DEFAULT_QUALITY, SAMPLINGS, ImageSteering, JpegOptions
@@ -76,6 +77,12 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows of the sketch (%(default)s)",
     )
+    group.add_argument(
+        "--strength",
+        type=float,
+        help="0 to 1: how far the files are made for these networks and for no others "
+        f"({STRENGTH:g})",
+    )
     group.add_argument("--seed", type=int, default=0, help="of the sketch (%(default)s)")
     group.add_argument(
         "--strict",
@@ -101,6 +108,7 @@ def jpeg_options(args: argparse.Namespace) -> JpegOptions:
         progressive=not args.baseline,
         restart_rows=args.restart_rows,
         metadata=not args.strip,
+        strength=STRENGTH if args.strength is None else args.strength,
     )
 
 
@@ -117,6 +125,8 @@ def image_steering(args: argparse.Namespace) -> ImageSteering | None:
             raise InputError(
                 "--accuracy needs a network to ask, which --no-steer leaves out: leave out one"
             )
+        if args.strength is not None:
+            raise InputError("--strength has no effect with --no-steer: leave out one")
         return None
     return ImageSteering(
         models=tuple(args.model or [DEFAULT_MODEL]),

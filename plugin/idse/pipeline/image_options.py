@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
+from idse.allocation.tables import STRENGTH
 from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.vision import DEFAULT_MODEL
@@ -53,6 +54,9 @@ class JpegOptions:
         A restart marker every so many rows of MCUs; 0 for none.
     metadata
         Whether EXIF data and the ICC profile are kept.
+    strength
+        0 to 1: how far the file is made for the networks that steer it, and for no others. At 1
+        they lose least; lower values leave more of what other networks look at.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class JpegOptions:
     progressive: bool = True
     restart_rows: int = 0
     metadata: bool = True
+    strength: float = STRENGTH
 
     def __post_init__(self) -> None:
         self._check_target()
@@ -75,6 +80,8 @@ class JpegOptions:
             raise InputError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
         if not 0 <= self.restart_rows <= 0xFFFF:
             raise InputError(f"restart rows {self.restart_rows} are not within 0 to 65535")
+        if not 0 <= self.strength <= 1:
+            raise InputError(f"strength {self.strength} is not within 0 to 1")
 
     def _check_target(self) -> None:
         given = {name: value for name, value in self._targets().items() if value is not None}

@@ -95,7 +95,7 @@ class SteeredImage:
         coefficients = transform(source.pixels, self.layout)
         picture = coded_picture(self.layout, coefficients, source.rotation)
         weights = networks.weights(picture)[: self.layout.components]
-        self.plan: CoefficientPlan = plan(weights)
+        self.plan: CoefficientPlan = plan(weights, strength=options.strength)
         blocks = (self.layout, coefficients, self.plan.weights)
         kept = written_as_they_are(markers)
         self.search = Search(
