@@ -8,6 +8,8 @@
  *   server  WELCOME; unless its status is IDSE_OK the server closes the connection after it
  *   client  FRAME ...    one for each picture, its slot filled before, its index larger than before
  *   server  OFFSETS ...  exactly one for each FRAME, in the order of the FRAMEs
+ *   server  WORKING ...  between them where the next OFFSETS take long: it has got on since it was
+ *                        last heard, and a client that gives up after a while waits anew
  *   client  END          no more FRAMEs: the server answers those that it still looks at
  *   client  BYE          the encoder is closed; the client closes the connection after it
  *
@@ -48,6 +50,7 @@ enum {
     IDSE_OFFSETS = 4,
     IDSE_END = 5,
     IDSE_BYE = 6,
+    IDSE_WORKING = 7,
 };
 
 /* Chroma. */

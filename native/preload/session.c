@@ -161,6 +161,9 @@ static bool understand(struct session *session, struct idse_message *in)
         welcome(session, &in->body.welcome);
         return true;
     }
+    session->heard = idse_now();
+    if (in->type == IDSE_WORKING && session->state == SESSION_UP)
+        return true;
     const struct idse_offsets *told = &in->body.offsets;
     if (in->type != IDSE_OFFSETS || session->state != SESSION_UP ||
         told->slot >= session->hello.slots || told->status > IDSE_REFUSED)

@@ -31,6 +31,7 @@ struct session {
     uint32_t lookahead;
     uint64_t next;        /* when DOWN: of the next attempt; when GREETING: when it is given up */
     uint64_t timeout;     /* nanoseconds */
+    uint64_t heard;       /* when the server last said something */
     bool ended;
     struct ring *ring;    /* of the connection */
     struct idse_hello hello;

@@ -64,10 +64,13 @@ static bool settled(const struct encoder *e, const struct held *held)
 static void wait_for(struct encoder *e, const struct held *held)
 {
     struct session *session = &e->session;
-    const uint64_t begin = idse_now(), until = begin + session->timeout;
+    const uint64_t begin = idse_now();
+    uint64_t until = begin + session->timeout;
     while (!settled(e, held) && idse_now() < until) {
         idse_session_wait(session, until);
         absorb(e);
+        if (session->heard > begin)
+            until = session->heard + session->timeout;
     }
     if (!settled(e, held))
         idse_session_lose(session, SESSION_DOWN, "it does not answer");

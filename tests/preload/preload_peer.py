@@ -29,6 +29,7 @@ from idse.server.protocol import (
     SessionFlags,
     Status,
     Welcome,
+    Working,
     receive,
     receive_bytes,
     unpack,
@@ -93,6 +94,9 @@ class Session:
 
     def answer(self, frame):
         args, hello = self.args, self.hello
+        for _ in range(args.working):
+            time.sleep(0.2)
+            self.connection.sendall(Working().pack())
         if args.delay:
             time.sleep(args.delay)
         if self.answered == args.garbage_after:
@@ -134,6 +138,7 @@ def main():
     parser.add_argument("socket", type=Path)
     parser.add_argument("--lookahead", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--working", type=int, default=0)
     parser.add_argument("--garbage-after", type=int, default=-1)
     parser.add_argument("--drop-after", type=int, default=-1)
     parser.add_argument("--silent-after", type=int, default=-1)

@@ -207,6 +207,16 @@ def test_a_slow_sidecar_is_waited_for(tmp_path):
 
 
 @pytest.mark.full
+def test_a_sidecar_that_gets_on_is_waited_for_longer(tmp_path):
+    """Each answer takes twice the timeout, but the sidecar says that it is at work."""
+    output = tmp_path / "out.h264"
+    with peer(tmp_path, "--working", 3) as (socket, _):
+        run = ffmpeg(output, IDSE_SOCKET=socket, IDSE_TIMEOUT=0.3)
+    assert misses(output, wanted())[0] == 0
+    assert run.report["lost"] == 0
+
+
+@pytest.mark.full
 def test_live_makes_no_call_that_blocks(tmp_path):
     """A trace of every system call on the connection, with a sidecar that never answers."""
     trace = tmp_path / "trace"

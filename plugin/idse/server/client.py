@@ -32,6 +32,7 @@ from idse.server.protocol import (
     SessionFlags,
     Status,
     Welcome,
+    Working,
     receive,
 )
 from idse.server.ring import Ring
@@ -288,6 +289,8 @@ class FrameSession:
     def _receive(self) -> object:
         try:
             message = receive(self._connection)
+            while isinstance(message, Working):
+                message = receive(self._connection)
         except TimeoutError as error:
             raise ProtocolError("the sidecar does not answer in time") from error
         if message is None:

@@ -45,6 +45,7 @@ class Kind(IntEnum):
     OFFSETS = 4
     END = 5
     BYE = 6
+    WORKING = 7
 
 
 class Chroma(IntEnum):
@@ -306,6 +307,15 @@ class End:
         return _message(Kind.END, bytes(MESSAGE_BYTES - _HEAD.size))
 
 
+@dataclass(frozen=True)
+class Working:
+    """The server has got on with a session since it last said something."""
+
+    def pack(self) -> bytes:
+        """Return the message."""
+        return _message(Kind.WORKING, bytes(MESSAGE_BYTES - _HEAD.size))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bye:
     """The encoder is closed; what became of its pictures."""
@@ -320,7 +330,7 @@ class Bye:
         return _message(Kind.BYE, _BYE.pack(self.frames, self.steered, self.late, self.lost))
 
 
-Message: TypeAlias = Hello | Welcome | Frame | Offsets | End | Bye
+Message: TypeAlias = Hello | Welcome | Frame | Offsets | End | Bye | Working
 
 
 def unpack(data: bytes) -> Message:
@@ -354,6 +364,8 @@ def unpack(data: bytes) -> Message:
             return message(**found)
     if kind == Kind.END:
         return End()
+    if kind == Kind.WORKING:
+        return Working()
     raise ProtocolError(f"message has the unknown type {kind}")
 
 

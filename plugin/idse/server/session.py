@@ -30,6 +30,7 @@ from idse.server.protocol import (
     Outcome,
     SessionFlags,
     Welcome,
+    Working,
     receive,
 )
 from idse.server.ring import encode_facts
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 # Of weights in a ring: 256 is 1.
 _WEIGHT_ONE = 256
+# Seconds after which a client hears that its pictures are being looked at.
+_SILENCE = 1.0
 # Answers that the rate shown of a session is taken over.
 _RECENT = 50
 # Stands for a decoder's frame where there was none: the pictures come from an encoder.
@@ -155,6 +158,7 @@ class Session:
         self._pending: deque[tuple[Frame, float]] = deque()
         self._slots: set[int] = set()
         self._last = -1
+        self._said = time.monotonic()
         self._time_base = Fraction(hello.timebase_num, hello.timebase_den)
         self._tick = max(1, round(1 / (Fraction(hello.fps_num, hello.fps_den) * self._time_base)))
         self._shown: int | None = None
@@ -228,7 +232,11 @@ class Session:
                 return
             if not isinstance(message, Frame):
                 raise ProtocolError(f"{type(message).__name__} came where FRAME or END should")
-            yield self._taken(message)
+            taken = self._taken(message)
+            # Clients give up after seconds of silence; a long look ahead may take longer.
+            if time.monotonic() - self._said >= _SILENCE:
+                self._send(Working())
+            yield taken
 
     def _taken(self, message: Frame) -> DecodedFrame:
         if message.index <= self._last:
@@ -307,7 +315,8 @@ class Session:
     def _note(self, message: Frame | Bye) -> None:
         self._facts.encoded, self._facts.encoded_steered = message.frames, message.steered
 
-    def _send(self, message: Welcome | Offsets) -> None:
+    def _send(self, message: Welcome | Offsets | Working) -> None:
+        self._said = time.monotonic()
         try:
             self._connection.sendall(message.pack())
         except OSError as error:  # also where the client has not read for long
