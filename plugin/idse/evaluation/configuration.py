@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from idse.errors import InputError
-from idse.evaluation.coders import Coder, find_coder
+from idse.evaluation.coders import find_coder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from idse.evaluation.coders.base import Coder
 
 DEFAULT_CODEC = "x264"
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from idse.errors import InputError
-from idse.evaluation.coders.base import Coder
+
+if TYPE_CHECKING:
+    from idse.evaluation.coders.base import Coder
 
 # Loaded when they are asked for: most need a package of their own.
 _CODERS = {
@@ -19,7 +22,7 @@ _CODERS = {
 }
 CODECS = tuple(_CODERS)
 
-__all__ = ["CODECS", "Coder", "find_coder"]
+__all__ = ["CODECS", "find_coder"]
 
 
 def find_coder(codec: str) -> type[Coder]:
