@@ -64,9 +64,9 @@ def survives(folder, count, growth):
 
 @pytest.mark.fast
 def test_three_hundred_hostile_requests(tmp_path):
-    survives(tmp_path, 300, 64 << 20)
+    survives(tmp_path, 300, 24 << 20)
 
 
 @pytest.mark.full
 def test_ten_thousand_hostile_requests(tmp_path):
-    survives(tmp_path, 10_000, 64 << 20)
+    survives(tmp_path, 10_000, 24 << 20)
