@@ -85,5 +85,5 @@ def test_beat_jpeg(shared, tmp_path):
     assert ours["bytes"] == sorted(ours["bytes"])
     assert "| ours (default: progressive) against mozjpeg, its defaults |" in markdown
     against = report["against"]["output distance, yolov4-tiny"]
-    assert len(against) == 2 * 9
+    assert len(against) == 3 * 9
     assert (tmp_path / "beat_jpeg-coco_val128.png").exists()

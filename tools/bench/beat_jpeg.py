@@ -39,7 +39,11 @@ SETS = {
 CHOSEN_ON = 32
 QUICK = 3
 OURS = "jpeg"
-SHOWN = ("ours (default: progressive)", "ours, best of its options")
+SHOWN = (
+    "ours (default: progressive)",
+    "ours, for this network alone (strength 1)",
+    "ours, best of its options",
+)
 
 Rates = dict[str, "dict[str, Estimate]"]
 
