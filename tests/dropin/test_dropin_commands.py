@@ -15,7 +15,7 @@ import pytest
 
 from idse.cli import _steered, build_parser, main
 from idse.dropin.launch import environment, library, read_outcome
-from idse.errors import InputError
+from idse.errors import InputError, LibraryLoadError
 
 IDSE = [sys.executable, "-m", "idse.cli"]
 CLIP = ["-f", "lavfi", "-i", "testsrc2=s=256x192:r=10:d=2"]
@@ -168,6 +168,8 @@ def test_the_environment_keeps_what_is_not_ours(tmp_path):
     assert (made["IDSE_MODE"], made["IDSE_TIMEOUT"], made["HOME"]) == ("live", "3", "/h")
     again = environment(made, socket=tmp_path / "s")
     assert again["LD_PRELOAD"] == made["LD_PRELOAD"]
+    with pytest.raises(LibraryLoadError, match="blank"):
+        environment(base, before=[Path("/my libraries/x264.so")])
 
 
 @pytest.mark.fast

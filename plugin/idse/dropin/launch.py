@@ -83,7 +83,7 @@ def environment(
     Raises
     ------
     LibraryLoadError
-        The library is missing.
+        The library is missing, or lies where it cannot be preloaded from.
     """
     given = {
         "IDSE_SOCKET": socket,
@@ -98,6 +98,9 @@ def environment(
     ours = library()
     others = base.get("LD_PRELOAD", "").replace(":", " ").split()
     preloaded = [os.fspath(item) for item in (ours, *before)]
+    for path in preloaded:
+        if " " in path or ":" in path:  # where ld.so would split it
+            raise LibraryLoadError(f"{path} cannot be preloaded: its name has a blank or a colon")
     made["LD_PRELOAD"] = ":".join([*preloaded, *(i for i in others if i not in preloaded)])
     return made
 
