@@ -252,6 +252,28 @@ def test_weights_are_those_of_a_transcode(street, weighted_library, tmp_path):
 
 
 @pytest.mark.full
+def test_an_hls_ladder(street, tmp_path):
+    """Two sizes from one process, segments that begin together, every picture there."""
+    graph = "[0:v]split=2[high][wide];[wide]scale=128:96[low]"
+    words = ["ffmpeg", "--model", "tiny_networks:sees_left", "-v", "error", "-i", street]
+    words += ["-filter_complex", graph, "-map", "[high]", "-map", "[low]", "-c:v", "libx264"]
+    words += ["-g", "10", "-keyint_min", "10", "-sc_threshold", "0", "-hls_time", "1"]
+    words += ["-hls_list_size", "0", "-var_stream_map", "v:0 v:1"]
+    words += ["-master_pl_name", "master.m3u8", "-f", "hls", "ladder_%v.m3u8"]
+    done = steered(words, folder=tmp_path)
+    assert "120 of 120 pictures steered in 2 encoders" in done.stderr
+    segments = [len(list(tmp_path.glob(f"ladder_{rung}*.ts"))) for rung in (0, 1)]
+    assert segments == [6, 6]
+    for rung, width in ((0, 256), (1, 128)):
+        command = ["ffprobe", "-v", "error", "-count_frames", "-show_entries"]
+        command += ["stream=width,nb_read_frames", "-of", "csv=p=0"]
+        found = subprocess.run(
+            [*command, tmp_path / f"ladder_{rung}.m3u8"], check=True, capture_output=True, text=True
+        )
+        assert found.stdout.split()[0] == f"{width},60"
+
+
+@pytest.mark.full
 def test_two_users_of_one_sidecar(tmp_path):
     """What `idse serve` has loaded is used; what it has not is loaded for the run."""
     networks = Path(__file__).parents[1] / "server"

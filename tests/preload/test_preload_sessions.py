@@ -168,6 +168,18 @@ def test_timestamps_and_forced_key_frames_survive(look, tmp_path):
 
 
 @pytest.mark.full
+def test_a_long_wait_outruns_no_queue_of_the_application(tmp_path):
+    """libavcodec keeps what belongs to pictures in a ring as long as x264 says it may delay."""
+    source = "testsrc2=s=64x48:r=25:d=12"
+    settings = {"params": DEFAULTS, "source": source}
+    stock = ffmpeg(tmp_path / "stock.mp4", **settings, stock=True)
+    with peer(tmp_path, "--lookahead", 55, "--neutral") as (socket, _):
+        held = ffmpeg(tmp_path / "held.mp4", **settings, IDSE_SOCKET=socket)
+    assert held.data == stock.data
+    assert held.report["frames"] == 300
+
+
+@pytest.mark.full
 def test_messages_of_the_user_survive_the_wait(tmp_path):
     """libavcodec hands them to x264 by pointer, with a function that frees them."""
     marked = tmp_path / "marked.mkv"
