@@ -7,6 +7,13 @@
 
 enum { SCALE_BITS = 16, ROUND = 1 << (SCALE_BITS - 1), CENTRE = 128 << SCALE_BITS };
 
+/* Where a picture's blocks and samples go: idse_trellis_transform()'s own arguments. */
+typedef struct {
+    float *const *blocks;
+    uint8_t *const *planes;
+    int width, height; /* of the picture */
+} output;
+
 /* One MCU row: its samples before and after downsampling. Rows are `width` samples apart. */
 typedef struct {
     int width;
@@ -84,23 +91,38 @@ static void sample_component(const idse_grid *grid, const strip *s, int i, int r
     }
 }
 
-static void transform_strip(const uint8_t *pixels, ptrdiff_t stride, int width, int channels,
-                                 const idse_grid *grid, const strip *s, int mcu_row, int rows,
-                                 float *const out[3])
+/* Copies a component's samples of one MCU row to its plane. */
+static void keep_samples(const idse_grid *grid, const strip *s, int i, int mcu_row,
+                         const output *out)
+{
+    const int across = grid->horizontal[0] / grid->horizontal[i];
+    const int down = grid->vertical[0] / grid->vertical[i];
+    const int width = (out->width + across - 1) / across, height = (out->height + down - 1) / down;
+    const int first = mcu_row * grid->vertical[i] * BLOCK, most = grid->vertical[i] * BLOCK;
+    const int rows = height - first < most ? height - first : most;
+    for (int y = 0; y < rows; y++)
+        memcpy(out->planes[i] + (ptrdiff_t)(first + y) * width,
+               s->sampled[i] + (ptrdiff_t)y * s->width, (size_t)width);
+}
+
+static void transform_strip(const uint8_t *pixels, ptrdiff_t stride, int channels,
+                            const idse_grid *grid, const strip *s, int mcu_row, int rows,
+                            const output *out)
 {
     for (int y = 0; y < rows; y++)
-        load_row(pixels + y * stride, width, channels, grid, s, y);
+        load_row(pixels + y * stride, out->width, channels, grid, s, y);
     /* A pair of rows cut in half by the lower edge: its first row twice. */
     if (rows % grid->vertical[0])
-        load_row(pixels + (rows - 1) * stride, width, channels, grid, s, rows);
+        load_row(pixels + (rows - 1) * stride, out->width, channels, grid, s, rows);
     for (int i = 0; i < grid->components; i++) {
         sample_component(grid, s, i, rows);
+        keep_samples(grid, s, i, mcu_row, out);
         for (int r = 0; r < grid->vertical[i]; r++) {
             const int row = mcu_row * grid->vertical[i] + r;
             if (row >= grid->rows[i])
                 break;
             const uint8_t *samples = s->sampled[i] + (ptrdiff_t)r * BLOCK * s->width;
-            float *to = out[i] + (int64_t)row * grid->cols[i] * BLOCK_SIZE;
+            float *to = out->blocks[i] + (int64_t)row * grid->cols[i] * BLOCK_SIZE;
             for (int c = 0; c < grid->cols[i]; c++)
                 idse_forward_dct(samples + c * BLOCK, s->width, to + c * BLOCK_SIZE);
         }
@@ -108,8 +130,10 @@ static void transform_strip(const uint8_t *pixels, ptrdiff_t stride, int width, 
 }
 
 int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int width, int height,
-                           int channels, const idse_grid *grid, float *const out[3])
+                           int channels, const idse_grid *grid, float *const out[3],
+                           uint8_t *const planes[3])
 {
+    const output to = {out, planes, width, height};
     strip s = {0};
     for (int i = 0; i < grid->components; i++) {
         const int reach = grid->cols[i] * BLOCK * (grid->horizontal[0] / grid->horizontal[i]);
@@ -126,8 +150,8 @@ int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int width, i
     }
     for (int top = 0; top < height; top += mcu_height) {
         const int rows = height - top < mcu_height ? height - top : mcu_height;
-        transform_strip(pixels + top * stride, stride, width, channels, grid, &s, top / mcu_height,
-                        rows, out);
+        transform_strip(pixels + top * stride, stride, channels, grid, &s, top / mcu_height, rows,
+                        &to);
     }
     free(memory);
     return IDSE_OK;

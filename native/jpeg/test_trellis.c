@@ -279,6 +279,7 @@ static void test_picture(int width, int height, int across, int down, int compon
     const size_t size = (size_t)(width * height) * (components == 3 ? 3 : 1);
     uint8_t *pixels = allocate(size);
     float *coefficients[3] = {0}, *weights[3] = {0};
+    uint8_t *samples[3] = {0};
     int64_t blocks = 0;
     for (size_t i = 0; i < size; i++)
         pixels[i] = (uint8_t)(i * 7 / 5 + noise(90));
@@ -286,12 +287,14 @@ static void test_picture(int width, int height, int across, int down, int compon
         const size_t values = (size_t)grid_blocks(&grid, i) * BLOCK_SIZE;
         coefficients[i] = allocate(values * sizeof(float));
         weights[i] = allocate(values * sizeof(float));
+        samples[i] = allocate((size_t)(ceil_div(width, i ? across : 1) *
+                                       ceil_div(height, i ? down : 1)));
         for (size_t k = 0; k < values; k++)
             weights[i][k] = noise(8) ? uniform(0, 1e-3F) : 0;
         blocks += grid_blocks(&grid, i);
     }
     CHECK(idse_trellis_transform(pixels, width * (components == 3 ? 3 : 1), width, height,
-                                 components == 3 ? 3 : 1, &grid, coefficients) == IDSE_OK);
+                                 components == 3 ? 3 : 1, &grid, coefficients, samples) == IDSE_OK);
     int16_t *levels = allocate((size_t)blocks * BLOCK_SIZE * sizeof(int16_t));
     int16_t *other = allocate((size_t)blocks * BLOCK_SIZE * sizeof(int16_t));
     uint16_t tables[3 * BLOCK_SIZE];
@@ -321,6 +324,7 @@ static void test_picture(int width, int height, int across, int down, int compon
     for (int i = 0; i < components; i++) {
         free(coefficients[i]);
         free(weights[i]);
+        free(samples[i]);
     }
     free(levels);
     free(other);

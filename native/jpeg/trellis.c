@@ -2,7 +2,7 @@
 #include "choose.h"
 #include "sample.h"
 
-enum { ABI = 1 };
+enum { ABI = 2 };
 
 const uint8_t idse_natural[BLOCK_SIZE] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,

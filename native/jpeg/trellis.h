@@ -38,9 +38,11 @@ EXPORT int idse_trellis_abi(void);
 
 /* Colour conversion, downsampling and edges of libjpeg-turbo (its default encoder), then an 8x8 DCT
  * scaled so that a coefficient divided by its table entry is what JPEG codes. `pixels`: `channels`
- * (1 or 3: RGB) bytes a pixel, rows `stride` bytes apart. `out[i]`: rows*cols*64 of component i. */
+ * (1 or 3: RGB) bytes a pixel, rows `stride` bytes apart. `out[i]`: rows*cols*64 of component i;
+ * `planes[i]`: its samples, without those that only fill blocks. */
 EXPORT int idse_trellis_transform(const uint8_t *pixels, ptrdiff_t stride, int width, int height,
-                                  int channels, const idse_grid *grid, float *const out[3]);
+                                  int channels, const idse_grid *grid, float *const out[3],
+                                  uint8_t *const planes[3]);
 
 /* IDSE_NOT_FINITE where one of `count` values is not, and IDSE_NEGATIVE where one is below 0. */
 EXPORT int idse_trellis_check(const float *values, int64_t count);

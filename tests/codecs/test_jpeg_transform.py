@@ -50,9 +50,12 @@ def _planes(pixels, layout):
 def test_coefficients_are_the_dct_of_libjpegs_samples(size, sampling, grey):
     pixels = picture(*size, grey=grey, seed=sum(size))
     layout = jpeg.JpegLayout(*size, sampling)
-    found = jpeg.transform(pixels, layout)
+    found, samples = jpeg.transform_with_samples(pixels, layout)
     for i, plane in enumerate(_planes(pixels, layout)):
         rows, cols = layout.block_shape(i)
+        height, width = layout.sample_shape(i)
+        assert samples[i].dtype == np.uint8
+        np.testing.assert_array_equal(samples[i], plane[:height, :width])
         blocks = plane.reshape(rows, 8, cols, 8).swapaxes(1, 2) - 128.0
         expected = dctn(blocks, axes=(2, 3), norm="ortho")
         assert found[i].dtype == np.float32

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,49 +34,22 @@ def _format(width: int, height: int, pix_fmt: str, rotation: int) -> PictureForm
 
 
 def coded_picture(
-    layout: JpegLayout, coefficients: Sequence[npt.NDArray[np.float32]], rotation: int
+    layout: JpegLayout, samples: Sequence[npt.NDArray[np.uint8]], rotation: int
 ) -> Picture:
-    """Return the samples that a JPEG codes: after colour conversion and downsampling.
+    """Return the samples that a JPEG codes as networks take them.
 
     Parameters
     ----------
     layout
         Of the JPEG.
-    coefficients
-        Per component float32 ``(block rows, block columns, 8, 8)``, as
-        `idse.codecs.jpeg.transform` returns them.
+    samples
+        After colour conversion and downsampling, as `idse.codecs.jpeg.transform_with_samples`
+        returns them.
     rotation
         Degrees, counter-clockwise, that a viewer turns it by.
     """
     form = _format(layout.width, layout.height, _PIX_FMTS[layout.sampling], rotation)
-    planes = [_samples(c)[:rows, :columns] for c, (rows, columns) in _shapes(layout, coefficients)]
-    return Picture(planes=_three(planes, form), format=form)
-
-
-def _shapes(
-    layout: JpegLayout, coefficients: Sequence[npt.NDArray[np.float32]]
-) -> list[tuple[npt.NDArray[np.float32], tuple[int, int]]]:
-    return [(c, layout.sample_shape(index)) for index, c in enumerate(coefficients)]
-
-
-def _samples(coefficients: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Invert the DCT: the samples are whole numbers, so that rounding restores them."""
-    rows, columns = coefficients.shape[:2]
-    # One product with all basis pictures: many small ones, block by block, take longer.
-    samples = coefficients.reshape(-1, 64) @ _basis_pictures()
-    samples += _NEUTRAL + 0.5
-    np.clip(samples, 0, 255, out=samples)
-    blocks = samples.astype(np.uint8).reshape(rows, columns, 8, 8)
-    return blocks.swapaxes(1, 2).reshape(rows * 8, columns * 8)
-
-
-@cache
-def _basis_pictures() -> npt.NDArray[np.float32]:
-    """Return the orthonormal 8x8 DCT-II; rows are basis pictures, coefficients in natural order."""
-    k = np.arange(8)
-    basis = np.cos(np.pi * (2 * k[None, :] + 1) * k[:, None] / 16) / 2
-    basis[0] /= math.sqrt(2)
-    return np.kron(basis, basis).astype(np.float32)
+    return Picture(planes=_three(list(samples), form), format=form)
 
 
 def decoded_picture(ycc: Pixels, rotation: int) -> Picture:

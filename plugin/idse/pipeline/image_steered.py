@@ -7,7 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from idse.allocation.tables import plan
-from idse.codecs.jpeg import JpegLayout, Quantiser, decode, standard_table, transform, write
+from idse.codecs.jpeg import (
+    JpegLayout,
+    Quantiser,
+    decode,
+    standard_table,
+    transform_with_samples,
+    write,
+)
 from idse.codecs.jpeg.markers import written_as_they_are
 from idse.errors import TargetError
 from idse.pipeline.image_planes import coded_picture, decoded_picture, source_picture
@@ -92,8 +99,8 @@ class SteeredImage:
         self._networks = networks
         self._options = options
         self._markers = markers
-        coefficients = transform(source.pixels, self.layout)
-        picture = coded_picture(self.layout, coefficients, source.rotation)
+        coefficients, samples = transform_with_samples(source.pixels, self.layout)
+        picture = coded_picture(self.layout, samples, source.rotation)
         weights = networks.weights(picture)[: self.layout.components]
         self.plan: CoefficientPlan = plan(weights, strength=options.strength)
         blocks = (self.layout, coefficients, self.plan.weights)

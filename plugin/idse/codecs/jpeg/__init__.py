@@ -7,7 +7,7 @@ from idse.codecs.jpeg.reading import MAX_PIXELS, JpegFile, decode, library_versi
 from idse.codecs.jpeg.scans import best_scans
 from idse.codecs.jpeg.script import Scan, simple_script
 from idse.codecs.jpeg.tables import standard_table
-from idse.codecs.jpeg.transform import transform
+from idse.codecs.jpeg.transform import Transformed, transform, transform_with_samples
 from idse.codecs.jpeg.writing import SIMPLE, encode, write
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Quantised",
     "Quantiser",
     "Scan",
+    "Transformed",
     "best_scans",
     "decode",
     "encode",
@@ -30,5 +31,6 @@ __all__ = [
     "simple_script",
     "standard_table",
     "transform",
+    "transform_with_samples",
     "write",
 ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from idse.codecs.jpeg.layout import JpegLayout
 
-_ABI: Final = 1
+_ABI: Final = 2
 
 _OK: Final = 0
 _NO_MEMORY: Final = -1
@@ -73,8 +73,8 @@ def library() -> ctypes.CDLL:
     lib = native.load("idse_trellis", _ABI)
     grid, scan = POINTER(Grid), POINTER(RawScan)
     signatures = {
-        # pixels, stride, width, height, channels, grid, out
-        "transform": ([c_void_p, c_ssize_t, c_int, c_int, c_int, grid, Pointers], c_int),
+        # pixels, stride, width, height, channels, grid, out, planes
+        "transform": ([c_void_p, c_ssize_t, *[c_int] * 3, grid, Pointers, Pointers], c_int),
         # values, count
         "check": ([c_void_p, c_int64], c_int),
         # grid, coefficients, weights, tables, lambda, progressive, levels
@@ -111,7 +111,7 @@ def check(status: int) -> None:
         raise AssertionError(f"libidse_trellis returned {status}")
 
 
-def pointers(arrays: Sequence[npt.NDArray[np.float32]]) -> ctypes.Array[c_void_p]:
+def pointers(arrays: Sequence[npt.NDArray[np.generic]]) -> ctypes.Array[c_void_p]:
     """Return where contiguous arrays lie."""
     return Pointers(*(array.ctypes.data for array in arrays))
 

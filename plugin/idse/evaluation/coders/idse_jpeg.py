@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from idse.allocation.tables import CoefficientPlan
-from idse.codecs.jpeg import JpegLayout, Quantiser, library_version, transform
+from idse.codecs.jpeg import (
+    JpegLayout,
+    Quantiser,
+    library_version,
+    transform,
+    transform_with_samples,
+)
 from idse.errors import InputError
 from idse.evaluation.coders.base import Analysis, parser
 from idse.evaluation.coders.still_jpeg import StillJpeg, quality
@@ -127,7 +133,7 @@ class IdseJpeg(StillJpeg):
         found: Analysis = {}
         for index, rgb in enumerate(source.pixels()):
             layout = JpegLayout(rgb.shape[1], rgb.shape[0], self.options.sampling)
-            picture = coded_picture(layout, transform(rgb, layout), 0)
+            picture = coded_picture(layout, transform_with_samples(rgb, layout).samples, 0)
             for component, weights in enumerate(networks.weights(picture)):
                 found[f"{index}/{component}"] = weights
         return found
