@@ -1,4 +1,4 @@
-/* Kernels over pictures: luma pyramids, block matching, macroblock statistics.
+/* Kernels over pictures: luma pyramids, block matching, macroblock statistics, transformed gradients.
  *
  * Nothing here allocates or keeps state. Sizes and pointers are validated by the caller
  * (plugin/idse/kernels.py), which is the only one. */
@@ -51,5 +51,38 @@ EXPORT void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int widt
  * `vectors`: rows*cols*2 (dx, dy) in luma samples. What comes from outside counts for the edge. */
 EXPORT void idse_kernels_flow_back(const float *values, int planes, const float *vectors,
                                    const float *share, int rows, int cols, float *out);
+
+/* `count` gradients of a plane of `height` x `width` samples, `row_step` floats apart. */
+typedef struct {
+    const float *values;
+    ptrdiff_t row_step;
+    int32_t count, width;
+} idse_gradients;
+
+/* For each block along an axis: the first sample that it reaches, and the 8 basis functions' factors of
+ * that and the next ones, `reach` * 8. Those of a plane's rows or columns never end outside. */
+typedef struct {
+    const int32_t *first;
+    const float *factor;
+    int32_t blocks, reach;
+} idse_taps;
+
+/* Sums, over the gradients, the squares of every block's transform: `out` is down->blocks *
+ * across->blocks * 64, vertical frequencies being its rows. `scratch`: 8 * width * count floats. */
+EXPORT void idse_kernels_coefficient_weights(const idse_gradients *gradients,
+                                             const idse_taps *down, const idse_taps *across,
+                                             float *scratch, float *out);
+
+/* Sums blocks of 64 weights by frequency. */
+EXPORT void idse_kernels_frequency_sums(const float *weights, int64_t blocks, double sums[64]);
+
+/* Sums each block's weights times a factor of their frequency. */
+EXPORT void idse_kernels_block_sums(const float *weights, int64_t blocks, const float factor[64],
+                                    float *sums);
+
+/* `out` = a block's `common` * `spectrum` + its weights * `own` + `least`, frequency by frequency. */
+EXPORT void idse_kernels_blend_weights(const float *weights, int64_t blocks, const float own[64],
+                                       const float *common, const float spectrum[64], float least,
+                                       float *out);
 
 #endif

@@ -174,6 +174,87 @@ static void test_flow_back(int rows, int cols)
     free(out);
 }
 
+/* Taps of random factors; the last block ends with the last sample. */
+static idse_taps make_taps(int blocks, int reach, int samples)
+{
+    int32_t *first = allocate((size_t)blocks * sizeof(*first));
+    float *factor = allocate((size_t)(blocks * reach * 8) * sizeof(*factor));
+    for (int i = 0; i < blocks; i++)
+        first[i] = blocks > 1 ? i * (samples - reach) / (blocks - 1) : samples - reach;
+    for (int i = 0; i < blocks * reach * 8; i++)
+        factor[i] = (float)noise() / 256 - 0.5F;
+    return (idse_taps){first, factor, blocks, reach};
+}
+
+static void free_taps(const idse_taps *taps)
+{
+    free((void *)(uintptr_t)taps->first);
+    free((void *)(uintptr_t)taps->factor);
+}
+
+static double weight_by_definition(const idse_gradients *g, const idse_taps *down,
+                                   const idse_taps *across, int row, int col, int v, int u)
+{
+    double sum = 0;
+    for (int n = 0; n < g->count; n++) {
+        double coefficient = 0;
+        for (int y = 0; y < down->reach; y++)
+            for (int x = 0; x < across->reach; x++)
+                coefficient += (double)down->factor[(row * down->reach + y) * 8 + v] *
+                               (double)across->factor[(col * across->reach + x) * 8 + u] *
+                               (double)g->values[n * g->row_step +
+                                                 (down->first[row] + y) * g->width +
+                                                 across->first[col] + x];
+        sum += coefficient * coefficient;
+    }
+    return sum;
+}
+
+static void test_weights(int count, int rows, int cols, int reach)
+{
+    const int height = reach + 2 * rows, width = reach + cols, step = 3 * height * width;
+    const size_t size = (size_t)((count - 1) * step + height * width);
+    float *values = allocate(size * sizeof(*values));
+    for (size_t i = 0; i < size; i++)
+        values[i] = (float)noise() / 128 - 1;
+    const idse_gradients g = {values, step, count, width};
+    const idse_taps down = make_taps(rows, reach, height), across = make_taps(cols, reach, width);
+    float *scratch = allocate((size_t)(8 * width * count) * sizeof(*scratch));
+    float *out = allocate((size_t)(rows * cols * 64) * sizeof(*out));
+    idse_kernels_coefficient_weights(&g, &down, &across, scratch, out);
+    for (int i = 0; i < rows * cols * 64; i++) {
+        const int row = i / 64 / cols, col = i / 64 % cols;
+        const double expected =
+            weight_by_definition(&g, &down, &across, row, col, i % 64 / 8, i % 8);
+        CHECK(fabs((double)out[i] - expected) <= 1e-5 * expected + 1e-6);
+    }
+    float factor[64], *common = allocate((size_t)(rows * cols) * sizeof(*common));
+    double sums[64];
+    for (int k = 0; k < 64; k++)
+        factor[k] = (float)k;
+    idse_kernels_frequency_sums(out, rows * cols, sums);
+    idse_kernels_block_sums(out, rows * cols, factor, common);
+    double one = 0, two = 0;
+    for (int k = 0; k < 64; k++)
+        one += k * sums[k];
+    for (int b = 0; b < rows * cols; b++)
+        two += (double)common[b];
+    CHECK(fabs(one - two) <= 1e-5 * one);
+    float *mixed = allocate((size_t)(rows * cols * 64) * sizeof(*mixed));
+    idse_kernels_blend_weights(out, rows * cols, factor, common, factor, 2, mixed);
+    for (int i = 0; i < rows * cols * 64; i++) {
+        const float k = (float)(i % 64);
+        CHECK(fabsf(mixed[i] - (common[i / 64] * k + out[i] * k + 2)) <= 1e-5F * mixed[i]);
+    }
+    free(values);
+    free_taps(&down);
+    free_taps(&across);
+    free(scratch);
+    free(out);
+    free(common);
+    free(mixed);
+}
+
 int main(void)
 {
     CHECK(idse_kernels_abi() > 0);
@@ -189,5 +270,8 @@ int main(void)
     test_flow_back(1, 1);
     test_flow_back(1, 7);
     test_flow_back(9, 5);
+    test_weights(1, 1, 1, 1);
+    test_weights(3, 2, 5, 4);
+    test_weights(8, 4, 3, 9);
     return 0;
 }

@@ -21,7 +21,7 @@ from idse.picture import MACROBLOCK
 if TYPE_CHECKING:
     from idse.picture import Picture, Plane
 
-_ABI = 3
+ABI = 4  # of the library, for other modules that declare some of its functions
 _FULL_PAD = 64
 _HALF_PAD = 32
 # x264 holds picture sides in 16 bits of macroblock arithmetic; vectors here are int16 as well.
@@ -34,7 +34,7 @@ _int = ctypes.c_int
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = native.load("idse_kernels", _ABI)
+    library = native.load("idse_kernels", ABI)
     signatures: dict[str, list[Any]] = {
         # luma, stride, width, height, depth, rows, cols, full, half
         "luma_pyramid": [_pointer, ctypes.c_ssize_t, *[_int] * 5, _pointer, _pointer],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from test_sketch_jacobian import random_picture, small_network
 from test_spectrum import cosines
 
+from idse.errors import ModelError
 from idse.importance import Analyser
 
 pytestmark = pytest.mark.fast
@@ -71,3 +73,32 @@ def test_an_analysis_after_them_does_not_look_twice(monkeypatch):
     analyser.coefficients(picture)
     monkeypatch.setattr("idse.importance.analyser.sketch_gradients", None)
     np.testing.assert_array_equal(analyser.analyse(picture).energy, expected)
+
+
+@pytest.mark.parametrize("size", [(101, 75), (640, 416)])
+def test_the_kernel_s_are_those_of_torch(size):
+    picture = random_picture(width=size[0], height=size[1])
+    single, double = (
+        Analyser([(small_network(), 1)], n_s=3, dtype=dtype).coefficients(picture)
+        for dtype in ("float32", "float64")
+    )
+    for found, expected in zip(single, double, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5 * expected.max())
+
+
+class Scale(torch.nn.Module):
+    """Multiplies."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_gradients_too_large_to_square_are_refused():
+    network = small_network(dtype=torch.float32)
+    network.module.append(Scale(1e30))
+    with pytest.raises(ModelError, match="too large to square"):
+        Analyser([(network, 1)]).coefficients(random_picture())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from idse import weight_kernels
 from idse.errors import InputError
 from idse.importance.smoothing import binomial
 
@@ -142,15 +143,16 @@ def plan(
         raise InputError(f"balance {balance!r} must be a number from 0 to 1")
     if not 0 <= strength <= 1:
         raise InputError(f"strength {strength!r} must be a number from 0 to 1")
-    _check(weights)
-    mean = sum(float(w.sum(dtype=np.float64)) for w in weights) / sum(w.size for w in weights)
+    sums = _checked_sums(weights)
+    mean = sum(float(total.sum()) for total in sums) / sum(w.size for w in weights)
     if not mean > 0:  # The network is blind to the picture: plain squared error is left.
         weights, mean = [np.ones_like(w) for w in weights], 1.0
+        sums = _checked_sums(weights)
     factor, tau = mean ** (balance - 1), max(alpha, _LEAST) * mean
     floor = (1 - strength) ** 4
     parts = [
-        _plane(w, tau=tau, factor=factor, floor=floor, share=_CHROMA if k else 1.0)
-        for k, w in enumerate(weights)
+        _plane(w, total, tau=tau, factor=factor, floor=floor, share=_CHROMA if k else 1.0)
+        for k, (w, total) in enumerate(zip(weights, sums, strict=True))
     ]
     return CoefficientPlan(
         weights=tuple(found for found, _ in parts),
@@ -159,18 +161,28 @@ def plan(
     )
 
 
-def _check(weights: Sequence[FloatBlocks]) -> None:
+def _checked_sums(weights: Sequence[FloatBlocks]) -> list[npt.NDArray[np.float64]]:
+    """Return each component's weights, summed by frequency."""
     if not weights:
         raise InputError("a plan needs the weights of at least one component, got none")
+    sums = []
     for w in weights:
         if w.ndim != 4 or w.shape[2:] != (8, 8) or not w.size:
             raise InputError(f"weights {w.shape} are not (block rows, block columns, 8, 8)")
-        if not (np.isfinite(w).all() and w.min() >= 0):
+        sums.append(weight_kernels.frequency_sums(w))
+        if not np.isfinite(sums[-1]).all() or w.min() < 0:
             raise InputError("weights of coefficients must be finite and not negative")
+    return sums
 
 
 def _plane(
-    weights: FloatBlocks, *, tau: float, factor: float, floor: float, share: float
+    weights: FloatBlocks,
+    sums: npt.NDArray[np.float64],
+    *,
+    tau: float,
+    factor: float,
+    floor: float,
+    share: float,
 ) -> tuple[FloatBlocks, npt.NDArray[np.float64]]:
     """Return a component's weights, smoothed, and their mean spectrum; tau is in both.
 
@@ -178,15 +190,18 @@ def _plane(
     common, the spectrum, and what a block's frequencies and its neighbours have in common, its
     energy, are known far better than a single weight, of which half is taken.
     """
-    mean = weights.mean((0, 1), dtype=np.float64)
+    mean = sums / math.prod(weights.shape[:2])
     if not mean.max() > 0:
         return np.full_like(weights, factor * tau), np.full((8, 8), factor * tau)
     mean = np.maximum(mean, _LEAST * mean.max())
     spectrum = mean**_STEEPER
     spectrum *= factor * share * mean.mean() / spectrum.mean()
-    block = np.einsum("ijkl,kl->ij", weights, (1 / mean / 64).astype(np.float32))
-    common = floor + 0.5 * (1 - floor) * binomial(block)
-    found = common[..., None, None] * spectrum.astype(np.float32)
-    found += weights * (0.5 * (1 - floor) * spectrum / mean).astype(np.float32)
-    found += np.float32(factor * tau)
+    block = weight_kernels.block_sums(weights, 1 / mean / 64)
+    found = weight_kernels.blend_weights(
+        weights,
+        floor + 0.5 * (1 - floor) * binomial(block),
+        own=0.5 * (1 - floor) * spectrum / mean,
+        spectrum=spectrum,
+        least=factor * tau,
+    )
     return found, spectrum + factor * tau

@@ -184,6 +184,8 @@ class Analyser:
         ModelError
             As `analyse`.
         """
+        if len(self._networks) == 1:
+            return self._coefficients_of_one(picture)
         with one_thread():
             gradients, _, scales = self._seen(picture)
             parts = [
@@ -194,6 +196,18 @@ class Analyser:
             ]
         self._kept = (picture, gradients)
         return [np.sum(planes, axis=0) for planes in zip(*parts, strict=True)]
+
+    def _coefficients_of_one(self, picture: Picture) -> list[npt.NDArray[np.float32]]:
+        """Return a single network's weights: no other's energy is there to compare its own with."""
+        (network,) = self._networks
+        with one_thread():
+            (gradients,) = self._gradients(picture)
+            geometry = network.geometry(picture.format)
+            found = coefficient_weights(gradients, picture.format, geometry)
+        if not all(np.isfinite(weights.sum()) for weights in found):
+            raise self._too_large(picture, network)
+        self._kept = (picture, [gradients])
+        return list(found)
 
     def blocks(self, picture: Picture) -> npt.NDArray[np.float32]:
         """Compute the importance of 4x4 luma blocks; `analyse` of the same picture is then quick.
@@ -293,9 +307,14 @@ class Analyser:
         energy = macroblock_energy(gradients, picture.format, geometry).cpu().double()
         # Squares of finite float32 gradients may overflow, and must in the map's float32, too.
         if not bool((energy < torch.finfo(torch.float32).max).all()):
-            name = self._networks[k].name
-            raise ModelError(f"{name} on frame {picture.index} has gradients too large to square")
+            raise self._too_large(picture, self._networks[k])
         return energy
+
+    @staticmethod
+    def _too_large(picture: Picture, network: FeatureExtractor) -> ModelError:
+        return ModelError(
+            f"{network.name} on frame {picture.index} has gradients too large to square"
+        )
 
     def _scales(self, picture: Picture, energies: list[Tensor]) -> list[float]:
         """Return the factor of each network's energy."""
