@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LEAST_STEP, _LARGEST_STEP = 0.25, 3.0
+_LEAST_STEP, _LARGEST_STEP = 1 / 32, 3.0
 # Proposals stay off the ends of a bracket by this share of it, so that both of them move.
 _MARGIN = 0.05
 _NARROW = 1e-3
@@ -58,7 +58,7 @@ class Descent:
             return
         # Towards the level, and each time at least twice as far, for slopes may deceive.
         size = min(max(abs(wanted - x) * 1.1, self._step), _LARGEST_STEP)
-        self._step = min(2 * self._step, _LARGEST_STEP)
+        self._step = 2 * size
         reached = x + size if self.above is not None else x - size
         reached = min(max(reached, self._bounds[0]), self._bounds[1])
         self.next = None if reached == x else reached

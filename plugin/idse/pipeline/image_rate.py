@@ -36,13 +36,17 @@ _CLOSE, _CLOSE_BYTES = 0.0005, 2
 # First guesses of slopes: log(size) and log(distortion) over log2(scale), log(size) over
 # log(lambda) with fixed tables.
 _SIZE_SLOPE, _DISTORTION_SLOPE, _LAMBDA_SLOPE = -0.55, 1.0, -0.15
-_SAME_DISTORTION = 0.01
+_SAME_DISTORTION = 0.02
 _NOTHING = 1e-300  # of distortion, so that it has a logarithm
 _MOST_STEPS, _MOST_MIXES = 8, 16
 # Scales at which all steps are 1 and bits cost nothing, and at which none is worth its price.
 _FINEST, _COARSEST = 2.0**-6, 2.0**18
-# Where a search starts: steps of low luma frequencies of about this many code values.
-_FIRST_STEP = 16.0
+# Where a search starts: steps of low luma frequencies of about this many code values, or of so many
+# times those of a libjpeg file that is to be matched.
+_FIRST_STEP, _LONGER = 16.0, 1.35
+# Luma blocks from which on a progressive file is taken to be smaller than a sequential one: where it
+# is not, that is by half a percent (1 of 66 files of 1024x1024 pixels, 2 of 66 of 512x512).
+_LARGE = 4096
 # How exactly --accuracy finds its scale, in octaves.
 _OCTAVES = 1 / 16
 
@@ -120,7 +124,8 @@ class Search:
             math.log2(_FINEST * math.sqrt(float(spectra.min()))),
             math.log2(_COARSEST * math.sqrt(float(spectra.max()))),
         )
-        self._start = math.log2(_FIRST_STEP * math.sqrt(float(np.median(spectra[0, :3, :3]))))
+        self._unit = math.log2(math.sqrt(float(np.median(spectra[0, :3, :3]))))
+        self._start = self._unit + math.log2(_FIRST_STEP)
 
     def at(self, scale: float) -> Solution:
         """Return the JPEG of one scale."""
@@ -136,6 +141,8 @@ class Search:
         if not self._progressive:
             return None
         scans = best_scans(quantised)
+        if math.prod(quantised.layout.block_shape(0)) >= _LARGE:
+            return scans
         return None if quantised.size() < quantised.size(scans) else scans
 
     def _solution(
@@ -258,16 +265,23 @@ class Search:
         some = self._sample.run(tables, lam, progressive=self._progressive)
         return some.distortion * _blocks(self._quantiser.layout) / some.blocks
 
-    def match(self, distortion: float) -> Solution:
-        """Return the JPEG that loses as much as another, as the sample says.
+    def rounded(self, tables: Sequence[npt.ArrayLike]) -> float:
+        """Return the weighted squared error of libjpeg's own coefficients with these tables."""
+        return self._quantiser.run(tables, 0.0).distortion
+
+    def match(self, tables: Sequence[npt.ArrayLike], share: float) -> Solution:
+        """Return the JPEG that loses a share of what libjpeg's loses, as the sample says.
 
         Parameters
         ----------
-        distortion
-            Weighted squared error, as `distortion` returns it.
+        tables
+            Of libjpeg's.
+        share
+            Above 0.
         """
-        level = math.log(max(distortion, _NOTHING))
-        descent = self._descent(-level, -_DISTORTION_SLOPE)
+        level = math.log(max(share * self.distortion(tables, 0.0), _NOTHING))
+        step = _LONGER * float(np.median(np.asarray(tables[0])[:3, :3]))
+        descent = self._descent(-level, -_DISTORTION_SLOPE, self._unit + math.log2(step))
         best = (math.inf, self._start)
         while (x := descent.next) is not None:
             point = self._plan.at(2.0**x)
@@ -310,8 +324,9 @@ class Search:
         finest = self.at(2.0 ** self._bounds[0])
         return finest, agrees(finest)
 
-    def _descent(self, level: float, slope: float) -> Descent:
-        return Descent(level, start=self._start, slope=slope, bounds=self._bounds)
+    def _descent(self, level: float, slope: float, start: float | None = None) -> Descent:
+        start = self._start if start is None else start
+        return Descent(level, start=start, slope=slope, bounds=self._bounds)
 
 
 def _gap(solution: Solution, limit: int) -> float:

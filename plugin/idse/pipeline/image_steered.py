@@ -138,11 +138,12 @@ class SteeredImage:
         quality = options.quality_or_default
         if scale is None:
             return self._coded(self.matching(quality))
-        point, least = self.plan.at(scale), max(1, quality // _WORST)
-        loss = self.search.distortion(point.tables, point.lam)
-        if loss > _TRUST * self.stock_distortion(least):
-            return self._coded(self.matching(least))
-        return self._coded(self.search.at(scale))
+        least = max(1, quality // _WORST)
+        solution = self.search.at(scale)
+        worst = _TRUST * self.search.rounded(self._stock_tables(least))
+        if solution.quantised.distortion > worst:
+            solution = self.matching(least)
+        return self._coded(solution)
 
     def fitting(self, limit: int) -> Coded:
         """Return the largest file found that has no more than so many bytes, metadata and all.
@@ -159,12 +160,10 @@ class SteeredImage:
 
     def matching(self, quality: int) -> Solution:
         """Return the JPEG that is as good for the network as libjpeg's of a quality."""
-        return self.search.match(_TRUST * self.stock_distortion(quality))
+        return self.search.match(self._stock_tables(quality), _TRUST)
 
-    def stock_distortion(self, quality: int) -> float:
-        """Return what libjpeg's own file of a quality loses, as the trellis weighs it."""
-        tables = [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]
-        return self.search.distortion(tables, 0.0)
+    def _stock_tables(self, quality: int) -> list[npt.NDArray[np.uint16]]:
+        return [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]
 
     def luma_importance(self) -> npt.NDArray[np.float32]:
         """Return what errors of luma cost, float32 ``(height, width)``, the same in each block."""
