@@ -2,6 +2,8 @@
 #include "choose.h"
 #include "sample.h"
 
+#include <math.h>
+
 enum { ABI = 2 };
 
 const uint8_t idse_natural[BLOCK_SIZE] = {
@@ -30,17 +32,21 @@ static void load_quantisers(const idse_grid *grid, const uint16_t *tables, quant
         }
 }
 
-/* Plain rounding, halves away from 0. */
+/* Plain rounding, halves away from 0. Signs cannot be predicted, hence no branches: limits apart from
+ * conversion, or the compiler makes some. */
 WIDE static void round_block(const float *restrict coefficients, const quantiser *restrict q,
                              int16_t *restrict levels)
 {
+    float ratio[BLOCK_SIZE];
     for (int k = 0; k < BLOCK_SIZE; k++) {
-        const float most = k ? MAX_AC : 1024;
-        float ratio = coefficients[k] * q->inverse[k];
-        ratio = ratio < -most ? -most : ratio > most ? most : ratio;
-        levels[k] = (int16_t)(ratio + (ratio < 0 ? -0.5F : 0.5F));
+        const float value = coefficients[k] * q->inverse[k];
+        const float above = value < -MAX_AC ? -MAX_AC : value;
+        ratio[k] = above > MAX_AC ? MAX_AC : above;
     }
-    levels[0] = levels[0] > 1023 ? 1023 : levels[0];
+    for (int k = 0; k < BLOCK_SIZE; k++)
+        levels[k] = (int16_t)(ratio[k] + copysignf(0.5F, ratio[k]));
+    if (coefficients[0] * q->inverse[0] <= -1023.5F) /* DC goes one lower than AC */
+        levels[0] = -1024;
 }
 
 static void round_levels(const job *j)

@@ -73,8 +73,8 @@ EXPORT void idse_kernels_coefficient_weights(const idse_gradients *gradients,
                                              const idse_taps *down, const idse_taps *across,
                                              float *scratch, float *out);
 
-/* Sums blocks of 64 weights by frequency. */
-EXPORT void idse_kernels_frequency_sums(const float *weights, int64_t blocks, double sums[64]);
+/* Sums blocks of 64 weights by frequency; tells whether one is negative. */
+EXPORT int idse_kernels_frequency_sums(const float *weights, int64_t blocks, double sums[64]);
 
 /* Sums each block's weights times a factor of their frequency. */
 EXPORT void idse_kernels_block_sums(const float *weights, int64_t blocks, const float factor[64],

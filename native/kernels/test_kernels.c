@@ -232,7 +232,7 @@ static void test_weights(int count, int rows, int cols, int reach)
     double sums[64];
     for (int k = 0; k < 64; k++)
         factor[k] = (float)k;
-    idse_kernels_frequency_sums(out, rows * cols, sums);
+    CHECK(!idse_kernels_frequency_sums(out, rows * cols, sums));
     idse_kernels_block_sums(out, rows * cols, factor, common);
     double one = 0, two = 0;
     for (int k = 0; k < 64; k++)
@@ -246,6 +246,8 @@ static void test_weights(int count, int rows, int cols, int reach)
         const float k = (float)(i % 64);
         CHECK(fabsf(mixed[i] - (common[i / 64] * k + out[i] * k + 2)) <= 1e-5F * mixed[i]);
     }
+    out[0] = -1;
+    CHECK(idse_kernels_frequency_sums(out, rows * cols, sums));
     free(values);
     free_taps(&down);
     free_taps(&across);

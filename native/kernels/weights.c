@@ -61,12 +61,16 @@ void idse_kernels_coefficient_weights(const idse_gradients *gradients, const ids
     }
 }
 
-WIDE void idse_kernels_frequency_sums(const float *weights, int64_t blocks, double sums[BLOCK_SIZE])
+WIDE int idse_kernels_frequency_sums(const float *weights, int64_t blocks, double sums[BLOCK_SIZE])
 {
+    int negative = 0;
     memset(sums, 0, BLOCK_SIZE * sizeof(*sums));
     for (int64_t b = 0; b < blocks; b++, weights += BLOCK_SIZE)
-        for (int k = 0; k < BLOCK_SIZE; k++)
+        for (int k = 0; k < BLOCK_SIZE; k++) {
             sums[k] += (double)weights[k];
+            negative |= weights[k] < 0;
+        }
+    return negative;
 }
 
 WIDE void idse_kernels_block_sums(const float *weights, int64_t blocks,

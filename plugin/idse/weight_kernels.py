@@ -7,7 +7,7 @@ so they may be called from several threads, each with its own arrays.
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_ssize_t, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_int64, c_ssize_t, c_void_p
 from dataclasses import dataclass
 from functools import cache
 
@@ -59,6 +59,7 @@ def _library() -> ctypes.CDLL:
         function = getattr(library, f"idse_kernels_{name}")
         function.argtypes = arguments
         function.restype = None
+    library.idse_kernels_frequency_sums.restype = c_int
     return library
 
 
@@ -165,13 +166,15 @@ def frequency_sums(weights: Floats) -> npt.NDArray[np.float64]:
     Raises
     ------
     InputError
-        The weights have another shape or type.
+        The weights have another shape or type, one is negative, or their sum is not finite.
     """
     weights = _checked(weights)
     sums = np.empty((_BLOCK, _BLOCK), np.float64)
-    _library().idse_kernels_frequency_sums(
+    negative = _library().idse_kernels_frequency_sums(
         weights.ctypes.data, weights.size // sums.size, sums.ctypes.data
     )
+    if negative or not np.isfinite(sums).all():
+        raise InputError("weights of coefficients must be finite and not negative")
     return sums
 
 

@@ -26,6 +26,7 @@ from idse.importance.sketch import (
 from idse.importance.spectrum import Spectrum
 from idse.vision import load_model
 from idse.vision.threads import one_thread
+from idse.weight_kernels import frequency_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,8 +205,11 @@ class Analyser:
             (gradients,) = self._gradients(picture)
             geometry = network.geometry(picture.format)
             found = coefficient_weights(gradients, picture.format, geometry)
-        if not all(np.isfinite(weights.sum()) for weights in found):
-            raise self._too_large(picture, network)
+        try:
+            for weights in found:
+                frequency_sums(weights)
+        except InputError as error:
+            raise self._too_large(picture, network) from error
         self._kept = (picture, [gradients])
         return list(found)
 
@@ -285,6 +289,10 @@ class Analyser:
     def keep(self, picture: Picture, gradients: list[Tensor]) -> None:
         """Take the `gradients` of the picture that is asked about next, which is then quick."""
         self._kept = (picture, gradients)
+
+    def forget(self) -> None:
+        """Let go of the last picture and its gradients."""
+        self._kept = (None, [])
 
     def _seen(self, picture: Picture) -> tuple[list[Tensor], list[Tensor], list[float]]:
         """Return every network's gradients, energies, and the factor of its energies."""

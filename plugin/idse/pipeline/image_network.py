@@ -7,6 +7,7 @@ threads, on which the last digits of sums depend, is one for the process.
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from idse.errors import IdseError, InputError, ModelError, describe
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from idse.importance import Analyser
     from idse.picture import Picture
     from idse.pipeline.image_accuracy import Observation
     from idse.pipeline.image_options import ImageSteering
@@ -81,18 +83,23 @@ class Networks:
         ModelError
             A network fails on the picture.
         """
-        from idse.importance import Analyser
-
-        steering = self._steering
         with _LOCK:
             try:
-                analyser = Analyser(self._networks, n_s=steering.n_s, seed=steering.seed)
-                return analyser.coefficients(picture)
+                found = self._analyser.coefficients(picture)
+                self._analyser.forget()
             except IdseError:
                 raise
             # Out of memory, say: torch has exceptions of its own.
             except Exception as error:
-                raise ModelError(f"{steering.name} failed: {describe(error)}") from error
+                raise ModelError(f"{self._steering.name} failed: {describe(error)}") from error
+        return found
+
+    @cached_property
+    def _analyser(self) -> Analyser:
+        # Every picture has the index 0, so that one says nothing about the next.
+        from idse.importance import Analyser
+
+        return Analyser(self._networks, n_s=self._steering.n_s, seed=self._steering.seed)
 
     def observe(self, picture: Picture) -> list[Observation]:
         """Return what every network makes of a picture.
