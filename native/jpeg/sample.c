@@ -1,6 +1,6 @@
 /* What symbols cost is learned from a first choice on a sample of the blocks: that is as good as a choice
- * on all of them, and a third round changes nothing (each under 0.1 % of the bits, measured). The same
- * sample tells about how large the file will be. */
+ * on all of them, and a third round changes nothing (each under 0.1 % of distortion + lambda * bits,
+ * measured). The same sample tells about how large the file will be. */
 #include "sample.h"
 #include "runs.h"
 
@@ -10,7 +10,7 @@ enum {
     PASSES = 2,
     LONGEST_CODE = 16,
     GROUP = 32,           /* blocks side by side: runs of ended blocks show */
-    LEARN_BLOCKS = 2048,  /* of a component: looked at for costs */
+    LEARN_BLOCKS = 1024,  /* of a component: looked at for costs */
     GAUGE_BLOCKS = 1024,  /* and for a size */
 };
 

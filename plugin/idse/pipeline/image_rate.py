@@ -44,8 +44,8 @@ _FINEST, _COARSEST = 2.0**-6, 2.0**18
 # Where a search starts: steps of low luma frequencies of about this many code values, or of so many
 # times those of a libjpeg file that is to be matched.
 _FIRST_STEP, _LONGER = 16.0, 1.35
-# Luma blocks from which on a progressive file is taken to be smaller than a sequential one: where it
-# is not, that is by half a percent (1 of 66 files of 1024x1024 pixels, 2 of 66 of 512x512).
+# Luma blocks from which on a progressive file is taken to be smaller than a sequential one: where
+# it is not, that is by half a percent (1 of 66 files of 1024x1024 pixels, 2 of 66 of 512x512).
 _LARGE = 4096
 # How exactly --accuracy finds its scale, in octaves.
 _OCTAVES = 1 / 16
