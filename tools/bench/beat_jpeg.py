@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from bench_common import CACHE, command_line, data, machine, need, parser, told
 
+from idse.evaluation.bdrate import MIN_RATES
 from idse.evaluation.best import choose
 from idse.evaluation.evaluate import Evaluation, Plan, evaluate
 from idse.evaluation.panel import Panel
 from idse.evaluation.plots import plot_curves
 from idse.evaluation.report import as_json, markdown
-from idse.evaluation.runner import Runner
+from idse.evaluation.results import Sample, compare
+from idse.evaluation.runner import Runner, Work
 from idse.evaluation.sources import Images, find_sources
 from idse.evaluation.suite import Suite, load_suite
 from idse.evaluation.table import bd_rate_table, estimates_json, write_results
 
 if TYPE_CHECKING:
     from idse.evaluation.bdrate import Estimate
+    from idse.evaluation.runner import Point
 
 # Folder and judges of each set; the first judge also made the weights.
 SETS = {
@@ -60,7 +63,7 @@ def images(folder: str, *, quick: bool) -> tuple[Images, Images]:
     return odd, even
 
 
-def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runner) -> Evaluation:
+def compared(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runner) -> Evaluation:
     """Choose options on even images and compare everything on odd ones."""
     choices = []
     for best in suite.best:
@@ -77,17 +80,41 @@ def compare(suite: Suite, odd: Images, even: Images, panel: Panel, runner: Runne
 
 def against_peers(found: Evaluation, panel: Panel, runner: Runner) -> Rates:
     """Return the BD-rates of ours against every peer, each over what the two of them reach."""
-    compared = {item.name: item for item in found.plan.configurations}
-    peers = [item for item in compared.values() if item.codec != OURS]
+    (source,) = found.plan.sources
+    configurations = found.plan.configurations
+    (points,) = runner.run(panel, [Work(source=source, configurations=configurations, rates=())])
+    sample = Sample.of(source, panel)
     rates: Rates = {}
     for name in SHOWN:
-        for peer in peers:
-            pair = (replace(peer, alone=False), compared[name])
-            plan = replace(found.plan, configurations=pair, anchor=peer.name)
-            (result,) = evaluate(plan, panel, runner).results
+        for peer in (item.name for item in configurations if item.codec != OURS):
+            pair = within_reach(points[peer], points[name], panel.models[0])
+            curves = dict(zip((peer, name), pair, strict=True))
+            result = compare(sample, curves, (), anchor=peer, resamples=found.plan.resamples)
             for metric, column in result.bd_rate.items():
-                rates.setdefault(metric, {})[f"{name} against {peer.name}"] = column[name]
+                rates.setdefault(metric, {})[f"{name} against {peer}"] = column[name]
     return rates
+
+
+def within_reach(one: list[Point], two: list[Point], judge: str) -> list[list[Point]]:
+    """Leave out points that lie, by output distance, far beyond what the other curve reaches.
+
+    One beyond each end of it stays, and six at least do: what is measured where nothing compares
+    should not make the range that is compared look small.
+    """
+
+    def distances(row: list[Point]) -> list[float]:
+        return [float(point.measurement.judges[judge].distance.mean()) for point in row]
+
+    found = []
+    for row, other in ((one, two), (two, one)):
+        levels, reach = distances(row), distances(other)
+        inside = [k for k, level in enumerate(levels) if min(reach) <= level <= max(reach)]
+        first, last = (inside[0], inside[-1]) if inside else (0, len(row) - 1)
+        wanted = max(MIN_RATES, last - first + 3)
+        while last - first + 1 < min(wanted, len(row)):
+            first, last = max(first - 1, 0), min(last + 1, len(row) - 1)
+        found.append(row[first : last + 1])
+    return found
 
 
 def main() -> None:
@@ -111,7 +138,7 @@ def main() -> None:
                     best=tuple(item for item in suite.best if item.codec != OURS),
                 )
             panel = Panel(models=judges, cache=CACHE)
-            found = compare(suite, *images(folder, quick=args.quick), panel, runner)
+            found = compared(suite, *images(folder, quick=args.quick), panel, runner)
             part = markdown(found, title=suite.title, command=command_line(), judges=judges)
             if args.peers:
                 print(part, flush=True)
