@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # What stock x264 is itself best with by yolov4-tiny's output distance, on the first halves of clips
 # of fixed cameras (tools/bench/beat_stock.py). Its defaults, AQ mode 1 at strength 1 and qcomp 0.6,
-# cost 11 to 51 % more bytes on the second halves: the one takes from textured objects what it gives
+# cost 7 to 51 % more bytes on the second halves: the one takes from textured objects what it gives
 # to smooth ground, the other makes mbtree and the frames' QPs follow complexity, which is not
 # importance. Offsets cannot carry qcomp, so the options themselves are set.
 BASE_OPTIONS = MappingProxyType({"aq-mode": "2", "aq-strength": "0.7", "qcomp": "0.7"})
