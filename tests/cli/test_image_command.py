@@ -309,7 +309,12 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(picture, tmp_path):
     for number in range(60):
         (source / f"{number:03}.png").write_bytes(picture.read_bytes())
     args = (source, target, "--jobs", 2, "--accuracy", "0.99", *LEFT)
-    process = command(*args, start_new_session=True)
+    process = command(
+        *args,
+        start_new_session=True,
+        # Whoever runs the tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 120
     while len(list(target.glob("*.jpg"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)

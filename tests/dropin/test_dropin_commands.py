@@ -144,6 +144,8 @@ def test_signals_reach_the_program_which_ends_in_its_own_way(number, offsets, tm
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background may have it ignored, and so idse would ignore it.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     while not target.exists() or not target.stat().st_size:
         assert process.poll() is None
