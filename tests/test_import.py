@@ -20,7 +20,7 @@ def test_native_libraries_load_and_refuse_another_abi():
     from idse import kernels, native
     from idse.errors import LibraryLoadError
 
-    native.load("idse_kernels", kernels._ABI)
+    native.load("idse_kernels", kernels.ABI)
     with pytest.raises(LibraryLoadError, match=r"ABI \d+, this package expects 99"):
         native.load("idse_kernels", 99)
 
