@@ -140,7 +140,7 @@ def test_an_unknown_pyav_is_left_alone(offsets, monkeypatch, caplog, tmp_path):
     ("params", "size", "reason"),
     [
         ({"qp": "30"}, COLUMNS, "x264 ignores QP offsets with these options"),
-        ({"crf": "30"}, COLUMNS + 1, "it is for pictures of another size"),
+        ({"crf": "30"}, COLUMNS + 1, "for pictures of another size"),
     ],
 )
 def test_what_cannot_be_steered_is_told_once(params, size, reason, caplog, tmp_path):
