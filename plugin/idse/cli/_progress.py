@@ -40,6 +40,28 @@ class StatusLine:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
+class PhaseLine(StatusLine):
+    """The line of a command whose work has phases, each of which is timed by itself.
+
+    Parameters
+    ----------
+    seconds
+        Between two changes, at least.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._begin = time.monotonic()
+        self._phase = ""
+
+    def elapsed(self, phase: str) -> float:
+        """Return the seconds since a phase was first heard of, above 0."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._begin = phase, now
+        return max(now - self._begin, 1e-3)
+
+
 def clock(seconds: float) -> str:
     """Return a time as hours, minutes and seconds."""
     whole = round(seconds)

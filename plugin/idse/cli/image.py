@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idse.cli._progress import StatusLine, clock
+from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline import image_arguments
 
@@ -207,21 +206,16 @@ def _run_folder(args: argparse.Namespace) -> int:
     return 2 if report.failed else 0
 
 
-class _ProgressLine(StatusLine):
+class _ProgressLine(PhaseLine):
     """How far a folder is."""
 
     def __init__(self) -> None:
         super().__init__(_PROGRESS_SECONDS)
-        self._begin = time.monotonic()
-        self._phase = ""
 
     def __call__(self, progress: FolderProgress) -> None:
-        now = time.monotonic()
-        if progress.phase != self._phase:
-            self._phase, self._begin = progress.phase, now
+        elapsed = self.elapsed(progress.phase)
         if not self.due():
             return
-        elapsed = max(now - self._begin, 1e-3)
         left = elapsed * (progress.total / max(progress.done, 1) - 1)
         parts = [
             progress.phase,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from typing import TYPE_CHECKING
 
-from idse.cli._progress import StatusLine, clock
+from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline import arguments
 
@@ -113,21 +112,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _ProgressLine(StatusLine):
+class _ProgressLine(PhaseLine):
     """How far an encode is."""
 
     def __init__(self) -> None:
         super().__init__(_PROGRESS_SECONDS)
-        self._begin = time.monotonic()
-        self._phase = ""
 
     def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.phase != self._phase:
-            self._phase, self._begin = progress.phase, now
+        elapsed = self.elapsed(progress.phase)
         if not self.due():
             return
-        elapsed = max(now - self._begin, 1e-3)
         rate = 8e-3 * progress.bytes / max(progress.position, 1e-3)
         parts = [
             progress.phase,
