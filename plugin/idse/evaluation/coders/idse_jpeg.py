@@ -6,7 +6,6 @@ weighs it. They share one scale, as the pictures of a folder do for `idse image`
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -27,6 +26,7 @@ from idse.evaluation.coders.still_jpeg import StillJpeg, quality
 from idse.evaluation.fingerprint import code_digest, model_digest
 from idse.evaluation.sources import Images
 from idse.pipeline import image_arguments
+from idse.pipeline.folder_work import shared_scale
 from idse.pipeline.image_network import Networks
 from idse.pipeline.image_planes import coded_picture
 from idse.pipeline.image_rate import Search
@@ -151,8 +151,7 @@ class IdseJpeg(StillJpeg):
         scale = None
         if "set" not in self.without and len(self.steering.models) == 1:
             some = steered[:: -(-len(steered) // _SCALED_ON)]
-            logs = [math.log(item.encode().scale) for item in some]
-            scale = math.exp(math.fsum(logs) / len(logs))
+            scale = shared_scale([item.encode().scale for item in some])
         coded = [item.encode(scale) for item in steered]
         if "trellis" not in self.without:
             return [item.data for item in coded]
