@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "FeatureExtractor": "idse.vision",
-    "JpegEncoder": "idse.pipeline.image",
-    "encode_jpeg": "idse.pipeline.image",
+    "JpegEncoder": "idse.pipeline.images.encoder",
+    "encode_jpeg": "idse.pipeline.images.encoder",
     "load_model": "idse.vision",
 }
 

@@ -19,7 +19,7 @@ from idse.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from idse.pipeline.image_source import SourceImage
+    from idse.pipeline.images.source import SourceImage
 
     Handler = Callable[[Image.Image, IO[bytes], str | bytes], None]
 
@@ -105,8 +105,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if asked is None or asked is False or not _Handlers.active:
         (_Handlers.original or JpegImagePlugin._save)(image, file, filename)  # noqa: SLF001
         return
-    from idse.pipeline.image import JpegEncoder
-    from idse.pipeline.image_options import JpegOptions
+    from idse.pipeline.images.encoder import JpegEncoder
+    from idse.pipeline.images.options import JpegOptions
 
     options = _options(image, given)
     for name, value in _asked(asked).items():
@@ -160,7 +160,7 @@ def _options(image: Image.Image, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _source(image: Image.Image, given: Mapping[str, Any]) -> SourceImage:
     """Return the picture with the metadata that Pillow would write."""
-    from idse.pipeline.image_source import exif_bytes, of_pillow, whole_dpi
+    from idse.pipeline.images.source import exif_bytes, of_pillow, whole_dpi
 
     source = of_pillow(image, name="image")
     return replace(

@@ -279,7 +279,7 @@ def test_bad_options_of_a_folder(picture, tmp_path, capsys, options, word):
 @FAST
 def test_progress_tells_how_far_and_how_long(capsys, monkeypatch):
     from idse.cli.image import _ProgressLine
-    from idse.pipeline.folder import FolderProgress
+    from idse.pipeline.folders.run import FolderProgress
 
     shown = _ProgressLine()
     monkeypatch.setattr(shown, "due", lambda: True)

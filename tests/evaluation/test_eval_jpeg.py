@@ -17,9 +17,9 @@ from idse.evaluation.coding import encode_images, prepare_images
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.pixels import decode_jpegs, filter_pixels, jfif_picture, read_pixels
 from idse.evaluation.sources import Clip, find_sources
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_options import JpegOptions
-from idse.pipeline.image_source import SourceImage
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.source import SourceImage
 
 pytestmark = pytest.mark.fast
 

@@ -15,9 +15,9 @@ from PIL import Image
 from still_pictures import exif, photo
 
 from idse.codecs.jpeg import decode, read
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_options import JpegOptions
-from idse.pipeline.image_source import SourceImage
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.source import SourceImage
 
 pytestmark = pytest.mark.full
 

@@ -12,11 +12,11 @@ from still_pictures import exif, file_of, photo
 import idse
 from idse.codecs.jpeg import decode, encode, read
 from idse.errors import InputError, ModelError, TargetError
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_accuracy import agreement, observe
-from idse.pipeline.image_options import JpegOptions
-from idse.pipeline.image_planes import coded_picture, decoded_picture, source_picture
-from idse.pipeline.image_source import SourceImage, read_image
+from idse.pipeline.images.accuracy import agreement, observe
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.planes import coded_picture, decoded_picture, source_picture
+from idse.pipeline.images.source import SourceImage, read_image
 from idse.vision.heads import Detections
 
 FAST, FULL = pytest.mark.fast, pytest.mark.full
@@ -197,7 +197,7 @@ def found(boxes, scores, classes):
 
 @FAST
 def test_agreement_of_detections_by_hand():
-    from idse.pipeline.image_accuracy import Observation
+    from idse.pipeline.images.accuracy import Observation
 
     nothing = np.zeros(1, np.float32)
     empty = found(np.zeros((0, 4)), [], [])
@@ -225,7 +225,7 @@ def test_agreement_of_detections_by_hand():
 
 @FAST
 def test_agreement_of_classes_by_hand():
-    from idse.pipeline.image_accuracy import Observation
+    from idse.pipeline.images.accuracy import Observation
 
     def of(*probabilities):
         return Observation(

@@ -12,12 +12,12 @@ from still_pictures import file_of, photo
 
 from idse.codecs.jpeg import read
 from idse.errors import InputError, ModelError, OutputError
-from idse.pipeline.folder import FolderRun
-from idse.pipeline.folder_files import find_pictures, output_names
-from idse.pipeline.folder_manifest import NAME, Manifest
-from idse.pipeline.folder_report import check_table
-from idse.pipeline.folder_work import shared_scale
-from idse.pipeline.image_options import ImageSteering, JpegOptions
+from idse.pipeline.folders.files import find_pictures, output_names
+from idse.pipeline.folders.manifest import NAME, Manifest
+from idse.pipeline.folders.report import check_table
+from idse.pipeline.folders.run import FolderRun
+from idse.pipeline.folders.work import shared_scale
+from idse.pipeline.images.options import ImageSteering, JpegOptions
 
 FAST, FULL = pytest.mark.fast, pytest.mark.full
 LEFT = ImageSteering(models=("still_pictures:left",))
@@ -248,7 +248,7 @@ def test_a_picture_of_a_strange_name(folder, tmp_path):
 def test_a_full_disk_ends_the_run(folder, tmp_path, monkeypatch):
     import errno
 
-    from idse.pipeline import folder_work
+    from idse.pipeline.folders import work as folder_work
 
     def full(path, data):
         try:

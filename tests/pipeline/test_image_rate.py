@@ -9,10 +9,10 @@ from still_pictures import exif, file_of, photo
 
 import idse
 from idse.errors import InputError, TargetError
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_descent import Descent
-from idse.pipeline.image_options import JpegOptions
-from idse.pipeline.image_source import SourceImage, read_image
+from idse.pipeline.images.descent import Descent
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.source import SourceImage, read_image
 
 FAST, FULL = pytest.mark.fast, pytest.mark.full
 

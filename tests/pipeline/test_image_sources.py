@@ -11,7 +11,7 @@ from still_pictures import exif, file_of, photo
 
 from idse.codecs.jpeg import read
 from idse.errors import InputError
-from idse.pipeline.image_source import SourceImage, read_image
+from idse.pipeline.images.source import SourceImage, read_image
 
 pytestmark = pytest.mark.fast
 PIXELS = photo(40, 30)

@@ -37,11 +37,11 @@ from idse.codecs import jpeg
 from idse.evaluation.coders import find_coder
 from idse.evaluation.table import markdown_table, write_results
 from idse.importance import analyser
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_network import Networks
-from idse.pipeline.image_options import ImageSteering, JpegOptions
-from idse.pipeline.image_source import SourceImage
-from idse.pipeline.image_steered import SteeredImage
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.network import Networks
+from idse.pipeline.images.options import ImageSteering, JpegOptions
+from idse.pipeline.images.source import SourceImage
+from idse.pipeline.images.steered import SteeredImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

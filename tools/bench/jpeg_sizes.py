@@ -14,9 +14,9 @@ from bench_common import command_line, data, machine, parser
 
 from idse.errors import TargetError
 from idse.evaluation.table import markdown_table, write_results
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_options import JpegOptions
-from idse.pipeline.image_source import read_image
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.source import read_image
 
 BITS_PER_PIXEL = np.geomspace(0.06, 3.0, 10)
 if TYPE_CHECKING:

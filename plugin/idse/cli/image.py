@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
-from idse.pipeline import image_arguments
+from idse.pipeline.images import arguments as image_arguments
 
 if TYPE_CHECKING:
-    from idse.pipeline.folder import FolderProgress
-    from idse.pipeline.folder_report import FolderReport
-    from idse.pipeline.image import JpegEncoder
-    from idse.pipeline.image_options import JpegOptions
-    from idse.pipeline.image_report import ImageReport
-    from idse.pipeline.image_source import SourceImage
+    from idse.pipeline.folders.report import FolderReport
+    from idse.pipeline.folders.run import FolderProgress
+    from idse.pipeline.images.encoder import JpegEncoder
+    from idse.pipeline.images.options import JpegOptions
+    from idse.pipeline.images.report import ImageReport
+    from idse.pipeline.images.source import SourceImage
 
 _DESCRIPTION = """\
 Encode a picture, or a folder of them, as JPEG with the bits where a vision network looks: tables of
@@ -99,8 +99,8 @@ def _run_single(args: argparse.Namespace) -> int:
     if args.target == "-" and args.json:
         raise InputError("the report and the JPEG cannot both go to standard output")
     from idse.files import check_results, write_atomically
-    from idse.pipeline.image import JpegEncoder
-    from idse.pipeline.image_source import read_image
+    from idse.pipeline.images.encoder import JpegEncoder
+    from idse.pipeline.images.source import read_image
 
     options = image_arguments.jpeg_options(args)
     steering = image_arguments.image_steering(args)
@@ -177,8 +177,8 @@ def _run_folder(args: argparse.Namespace) -> int:
     if args.target == "-":
         raise InputError(f"{args.source} is a folder: name another one to write to")
     from idse.files import check_results, write_atomically
-    from idse.pipeline.folder import FolderRun
-    from idse.pipeline.folder_report import check_table
+    from idse.pipeline.folders.report import check_table
+    from idse.pipeline.folders.run import FolderRun
 
     jobs = len(os.sched_getaffinity(0)) if args.jobs is None else args.jobs
     if args.report is not None:

@@ -25,13 +25,13 @@ from idse.evaluation.coders.base import Analysis, parser
 from idse.evaluation.coders.still_jpeg import StillJpeg, quality
 from idse.evaluation.fingerprint import code_digest, model_digest
 from idse.evaluation.sources import Images
-from idse.pipeline import image_arguments
-from idse.pipeline.folder_work import shared_scale
-from idse.pipeline.image_network import Networks
-from idse.pipeline.image_planes import coded_picture
-from idse.pipeline.image_rate import Search
-from idse.pipeline.image_source import SourceImage
-from idse.pipeline.image_steered import SteeredImage
+from idse.pipeline.folders.work import shared_scale
+from idse.pipeline.images import arguments as image_arguments
+from idse.pipeline.images.network import Networks
+from idse.pipeline.images.planes import coded_picture
+from idse.pipeline.images.rate import Search
+from idse.pipeline.images.source import SourceImage
+from idse.pipeline.images.steered import SteeredImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from idse.evaluation.pixels import RGB
     from idse.evaluation.sources import Source
     from idse.picture import Picture
-    from idse.pipeline.image_options import ImageSteering, JpegOptions
+    from idse.pipeline.images.options import ImageSteering, JpegOptions
 
-_ANALYSIS = ("vision", "importance", "codecs/jpeg", "_native", "pipeline/image_planes.py")
+_ANALYSIS = ("vision", "importance", "codecs/jpeg", "_native", "pipeline/images/planes.py")
 _PARTS = ("blocks", "trellis", "set")
 # Images that the scale of a set is found on.
 _SCALED_ON = 16

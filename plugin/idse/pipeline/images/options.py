@@ -45,7 +45,7 @@ class JpegOptions:
         at this quality, for fewer bytes. Without a network it is libjpeg's own.
     accuracy
         Above 0, up to 1: the smallest file on which the network's result agrees with that on the
-        source to this degree (:mod:`idse.pipeline.image_accuracy`).
+        source to this degree (:mod:`idse.pipeline.images.accuracy`).
     sampling
         ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``; grey pictures are always grey.
     progressive

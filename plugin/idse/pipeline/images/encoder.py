@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from idse.allocation.tables import STRENGTH
 from idse.errors import ModelError
 from idse.importance.bounds import DEFAULT_ROWS
-from idse.pipeline.image_network import Networks
-from idse.pipeline.image_options import ImageSteering, JpegOptions
-from idse.pipeline.image_report import EncodedImage, ImageReport
-from idse.pipeline.image_source import read_image
-from idse.pipeline.image_steered import Coded, SteeredImage
-from idse.pipeline.image_stock import Stock, encode_stock
+from idse.pipeline.images.network import Networks
+from idse.pipeline.images.options import ImageSteering, JpegOptions
+from idse.pipeline.images.report import EncodedImage, ImageReport
+from idse.pipeline.images.source import read_image
+from idse.pipeline.images.steered import Coded, SteeredImage
+from idse.pipeline.images.stock import Stock, encode_stock
 from idse.pipeline.report import Warnings
 from idse.vision import DEFAULT_MODEL
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idse.codecs.jpeg import Marker
-    from idse.pipeline.image_source import ImageLike, SourceImage
+    from idse.pipeline.images.source import ImageLike, SourceImage
     from idse.vision import FeatureExtractor
 
     Model = str | FeatureExtractor
@@ -208,7 +208,7 @@ def encode_jpeg(
         The default, where none of the four is given, is 75.
     accuracy
         Above 0, up to 1: the smallest file found on which the network's result agrees with that on
-        the source to this degree (:mod:`idse.pipeline.image_accuracy`).
+        the source to this degree (:mod:`idse.pipeline.images.accuracy`).
     sampling
         ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``.
     progressive

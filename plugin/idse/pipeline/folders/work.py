@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from idse.errors import IdseError, OutputError, describe
 from idse.files import output_errors, write_atomically
-from idse.pipeline.folder_report import Row
-from idse.pipeline.image import JpegEncoder
-from idse.pipeline.image_source import read_image
+from idse.pipeline.folders.report import Row
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.source import read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from idse.pipeline.image_options import ImageSteering, JpegOptions
+    from idse.pipeline.images.options import ImageSteering, JpegOptions
 
 # Errors after which no other file can be written either.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

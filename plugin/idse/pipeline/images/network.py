@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from idse.importance import Analyser
     from idse.picture import Picture
-    from idse.pipeline.image_accuracy import Observation
-    from idse.pipeline.image_options import ImageSteering
+    from idse.pipeline.images.accuracy import Observation
+    from idse.pipeline.images.options import ImageSteering
     from idse.vision import FeatureExtractor
 
 _LOADED: dict[str, FeatureExtractor] = {}
@@ -109,7 +109,7 @@ class Networks:
         ModelError
             A network fails on it.
         """
-        from idse.pipeline.image_accuracy import observe
+        from idse.pipeline.images.accuracy import observe
 
         with _LOCK:
             return [observe(network, picture) for network, _ in self._networks]

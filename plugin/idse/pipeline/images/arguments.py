@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from idse.allocation.tables import STRENGTH
 from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
-from idse.pipeline.image_options import DEFAULT_QUALITY, SAMPLINGS, ImageSteering, JpegOptions
+from idse.pipeline.images.options import DEFAULT_QUALITY, SAMPLINGS, ImageSteering, JpegOptions
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idse.codecs.jpeg import Marker
-    from idse.pipeline.image_options import JpegOptions
-    from idse.pipeline.image_source import SourceImage
+    from idse.pipeline.images.options import JpegOptions
+    from idse.pipeline.images.source import SourceImage
 
 _BEST = 100
 

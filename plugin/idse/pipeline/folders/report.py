@@ -28,7 +28,7 @@ class Row:
     error
         Why it failed; empty otherwise.
     width, height, source_bytes, bytes, bpp, steered, scale, quality, agreement, seconds, warning
-        As in `idse.pipeline.image_report.ImageReport`; None where it failed.
+        As in `idse.pipeline.images.report.ImageReport`; None where it failed.
     """
 
     source: str

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from idse.codecs.jpeg import best_scans, mix
-from idse.pipeline.image_descent import Descent
+from idse.pipeline.images.descent import Descent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idse.codecs.jpeg import JpegLayout
-    from idse.pipeline.image_source import Pixels
+    from idse.pipeline.images.source import Pixels
 
 _PIX_FMTS = {"4:2:0": "yuvj420p", "4:2:2": "yuvj422p", "4:4:4": "yuvj444p", "grey": "yuvj420p"}
 _NEUTRAL = 128

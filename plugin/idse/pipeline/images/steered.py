@@ -17,10 +17,10 @@ from idse.codecs.jpeg import (
 )
 from idse.codecs.jpeg.markers import written_as_they_are
 from idse.errors import TargetError
-from idse.pipeline.image_planes import coded_picture, decoded_picture, source_picture
-from idse.pipeline.image_rate import Search
-from idse.pipeline.image_sample import sampled
-from idse.pipeline.image_stock import out_of_reach
+from idse.pipeline.images.planes import coded_picture, decoded_picture, source_picture
+from idse.pipeline.images.rate import Search
+from idse.pipeline.images.sample import sampled
+from idse.pipeline.images.stock import out_of_reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from idse.allocation.tables import CoefficientPlan
     from idse.codecs.jpeg import Marker
-    from idse.pipeline.image_network import Networks
-    from idse.pipeline.image_options import JpegOptions
-    from idse.pipeline.image_rate import Solution
-    from idse.pipeline.image_source import SourceImage
+    from idse.pipeline.images.network import Networks
+    from idse.pipeline.images.options import JpegOptions
+    from idse.pipeline.images.rate import Solution
+    from idse.pipeline.images.source import SourceImage
 
 # Coefficients that were chosen by a sketch lose more than it says, those of libjpeg do not. At this
 # share of what libjpeg loses by the sketch, ours had 0.7 to 1.35 times the distance of outputs and
@@ -186,7 +186,7 @@ class SteeredImage:
         return Coded(data=self.write(solution), scale=solution.scale, agreement=agreement)
 
     def _agreeing(self, asked: float) -> Coded:
-        from idse.pipeline.image_accuracy import agreement
+        from idse.pipeline.images.accuracy import agreement
 
         rotation = self._source.rotation
         before = self._networks.observe(source_picture(self._source.pixels, rotation))

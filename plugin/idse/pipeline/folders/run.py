@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 from idse import __version__
 from idse.codecs.jpeg import library_version
 from idse.errors import InputError, OutputError
-from idse.pipeline.folder_files import find_pictures, output_names
-from idse.pipeline.folder_manifest import Entry, Manifest
-from idse.pipeline.folder_pool import Pool
-from idse.pipeline.folder_report import FolderReport, Row
-from idse.pipeline.folder_work import Result, Task, failed, shared_scale, start, work
-from idse.pipeline.image_network import Networks
+from idse.pipeline.folders.files import find_pictures, output_names
+from idse.pipeline.folders.manifest import Entry, Manifest
+from idse.pipeline.folders.pool import Pool
+from idse.pipeline.folders.report import FolderReport, Row
+from idse.pipeline.folders.work import Result, Task, failed, shared_scale, start, work
+from idse.pipeline.images.network import Networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from idse.pipeline.folder_files import Found
-    from idse.pipeline.image_options import ImageSteering, JpegOptions
+    from idse.pipeline.folders.files import Found
+    from idse.pipeline.images.options import ImageSteering, JpegOptions
 
 logger = logging.getLogger(__name__)
 
