@@ -1,0 +1,1 @@
+"""Networks that we train. Nothing here needs torch until something is trained."""
