@@ -1,0 +1,1 @@
+"""Variational autoencoders that code pictures: networks, losses, training."""
