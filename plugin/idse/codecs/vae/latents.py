@@ -1,0 +1,205 @@
+"""A picture's latents, ready to be coded at any step."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from idse.codecs.vae.integers import MAX_INPUT
+from idse.codecs.vae.prior import OCTAVE
+from idse.codecs.vae.tables import MAX_VALUE, SymbolReader, SymbolWriter
+from idse.codecs.vae.tiling import round_up, tiled
+from idse.errors import CodecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from idse.codecs.vae.network import Network
+    from idse.codecs.vae.prior import Prior
+    from idse.codecs.vae.tables import Integers
+
+# Latents per feature map in a band: what entropy coding holds at once. Part of the format.
+_BAND: Final = 4096
+
+# Sides of tiles, in samples: what the transforms hold at once. Not part of the format.
+TILE: Final = 768
+_HYPER_TILE: Final = 2048
+
+
+def bands(prior: Prior, rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last row (excluded) of every band, in units of the coarsest latents.
+
+    Parameters
+    ----------
+    prior
+        Knows how many latents one of those is.
+    rows, columns
+        Of latents.
+    """
+    count = rows // prior.scale
+    height = max(_BAND // (prior.scale * columns), 1)
+    for start in range(0, count, height):
+        yield start, min(start + height, count)
+
+
+def grid(network: Network, height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns of latents of a picture."""
+    stride = network.transforms.stride
+    return round_up(height, network.unit) // stride, round_up(width, network.unit) // stride
+
+
+def _side_index(prior: Prior, z: tuple[int, int]) -> npt.NDArray[np.int32]:
+    return np.repeat(np.arange(len(prior.side or ()), dtype=np.int32), z[0] * z[1])
+
+
+class Latents:
+    """What analysis made of a picture.
+
+    Parameters
+    ----------
+    pixels : uint8 array ``(height, width, 3)``
+        R'G'B'.
+    network
+        Runs once, here.
+
+    Attributes
+    ----------
+    side_bits
+        What the hyper latents take.
+
+    Raises
+    ------
+    CodecError
+        The network returned what is not finite.
+    """
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], network: Network) -> None:
+        self._prior = prior = network.prior
+        rows, columns = grid(network, *pixels.shape[:2])
+        y = _analyse(pixels, network, (rows, columns))
+        self._z = _hyper_analyse(y, network)
+        self._spreads = np.empty(y.shape, np.int16)
+        self._bands = list(bands(prior, rows, columns))
+        base = prior.delta(0)
+        for start, end in self._bands:
+            band = self._rows(start, end)
+            means, self._spreads[band] = prior.parameters(self._z, start, end, columns)
+            y[band] -= means * np.float32(1 / OCTAVE)
+            y[band] /= base
+        # In units of each feature map's own step, as far from its mean as it is.
+        self._distances = y
+        self.side_bits = 0.0
+        if self._z is not None and prior.side is not None:
+            self._side_index = _side_index(prior, self._z.shape[1:])
+            self.side_bits = prior.side.bits(self._z.ravel(), self._side_index)
+
+    def _rows(self, start: int, end: int) -> tuple[slice, slice]:
+        return np.s_[:, start * self._prior.scale : end * self._prior.scale]
+
+    def _coded(self, step: int) -> Iterator[tuple[Integers, npt.NDArray[np.int32]]]:
+        """Yield every band's values and tables, flat."""
+        scale = np.float32(2.0 ** (-step / OCTAVE))
+        for start, end in self._bands:
+            band = self._rows(start, end)
+            values = self._distances[band] * scale
+            np.rint(values, out=values)
+            np.clip(values, -MAX_VALUE, MAX_VALUE, out=values)
+            index = self._prior.index(self._spreads[band], step)
+            yield values.astype(np.int32).ravel(), index.ravel()
+
+    def bits(self, step: int) -> float:
+        """Return the size of the payload at a step, in bits, but for its last two bytes.
+
+        Parameters
+        ----------
+        step
+            1024 times the binary logarithm of the step.
+        """
+        return self.side_bits + sum(self._prior.tables.bits(v, i) for v, i in self._coded(step))
+
+    def write(self, step: int) -> bytes:
+        """Return the payload at a step."""
+        writer = SymbolWriter()
+        if self._z is not None and self._prior.side is not None:
+            writer.write(self._prior.side, self._z.ravel(), self._side_index)
+        for values, index in self._coded(step):
+            writer.write(self._prior.tables, values, index)
+        return writer.finish()
+
+
+def _analyse(
+    pixels: npt.NDArray[np.uint8], network: Network, shape: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    transforms = network.transforms
+    y = np.empty((network.prior.latents, *shape), np.float32)
+    tiled(
+        transforms.analyse,
+        pixels.transpose(2, 0, 1),
+        y,
+        ratio=Fraction(1, transforms.stride),
+        unit=network.unit,
+        core=round_up(TILE, network.unit),
+        halo=transforms.analysis_halo,
+    )
+    if not np.isfinite(y).all():
+        raise CodecError(f"the analysis of model {network.name} returned what is not a number")
+    return y
+
+
+def _hyper_analyse(y: npt.NDArray[np.float32], network: Network) -> Integers | None:
+    prior, transforms = network.prior, network.transforms
+    if prior.side is None:
+        return None
+    scale = prior.scale
+    z = np.empty((len(prior.side), y.shape[1] // scale, y.shape[2] // scale), np.float32)
+    tiled(
+        transforms.hyper_analyse,
+        y,
+        z,
+        ratio=Fraction(1, scale),
+        unit=scale,
+        core=round_up(_HYPER_TILE // transforms.stride, scale),
+        halo=transforms.hyper_halo,
+    )
+    if not np.isfinite(z).all():
+        raise CodecError(f"the analysis of model {network.name} returned what is not a number")
+    return np.clip(np.rint(z), -MAX_INPUT, MAX_INPUT).astype(np.int32)
+
+
+def read(
+    payload: bytes | memoryview, prior: Prior, rows: int, columns: int, step: int
+) -> npt.NDArray[np.float32]:
+    """Return the latents ``(latents, rows, columns)`` that a payload holds.
+
+    Parameters
+    ----------
+    payload
+        From `Latents.write`.
+    prior
+        Of the same model.
+    rows, columns
+        From `grid`.
+    step
+        What it was written at.
+
+    Raises
+    ------
+    InputError
+        The payload is impossible.
+    """
+    reader = SymbolReader(payload)
+    z: Integers | None = None
+    if prior.side is not None:
+        shape = rows // prior.scale, columns // prior.scale
+        z = reader.read(prior.side, _side_index(prior, shape)).reshape(-1, *shape)
+    y = np.empty((prior.latents, rows, columns), np.float32)
+    for start, end in bands(prior, rows, columns):
+        means, spreads = prior.parameters(z, start, end, columns)
+        index = prior.index(spreads, step)
+        values = reader.read(prior.tables, index.ravel()).reshape(index.shape)
+        y[:, start * prior.scale : end * prior.scale] = prior.dequantise(values, index, means, step)
+    return y
