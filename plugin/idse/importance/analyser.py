@@ -112,7 +112,7 @@ class Analyser:
         self.dtype = dtype
         self._settings = SketchSettings(n_s=n_s, seed=seed, dtype=DTYPES[dtype])
         self._weights = [checked_weight(network.name, w) for network, w in networks]
-        self._networks = [_cast(network, DTYPES[dtype]) for network, _ in networks]
+        self._networks = [cast_network(network, DTYPES[dtype]) for network, _ in networks]
         # The last picture of which more than a map was asked for, and its gradients, for its
         # analysis.
         self._kept: tuple[Picture | None, list[Tensor]] = (None, [])
@@ -356,7 +356,7 @@ def prepare_together(pairs: Sequence[tuple[Analyser, Picture]]) -> None:
         analyser.keep(picture, gradients)
 
 
-def _cast(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:
+def cast_network(network: FeatureExtractor, dtype: torch.dtype) -> FeatureExtractor:
     """Return the network in another type; the caller's own is left alone."""
     tensors = chain(network.module.parameters(), network.module.buffers())
     if all(tensor.dtype == dtype for tensor in tensors if tensor.is_floating_point()):

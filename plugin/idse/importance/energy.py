@@ -93,8 +93,10 @@ def luma_block_energy(g: Tensor, form: PictureFormat, geometry: Geometry, size: 
     return energy
 
 
-def macroblock_energy(g: Tensor, form: PictureFormat, geometry: Geometry) -> Tensor:
-    """Sum the squared full-resolution gradients over macroblocks.
+def macroblock_energy(
+    g: Tensor, form: PictureFormat, geometry: Geometry, *, size: int = MACROBLOCK
+) -> Tensor:
+    """Sum the squared full-resolution gradients over macroblocks, or over smaller blocks.
 
     Parameters
     ----------
@@ -103,6 +105,8 @@ def macroblock_energy(g: Tensor, form: PictureFormat, geometry: Geometry) -> Ten
         `idse.vision.FeatureExtractor.shrink` returns them.
     form, geometry
         The picture's format and its placement in the network's input.
+    size
+        Luma samples of a block's side; even.
 
     Returns
     -------
@@ -112,10 +116,10 @@ def macroblock_energy(g: Tensor, form: PictureFormat, geometry: Geometry) -> Ten
     """
     luma, chroma = plane_axes(form, geometry)
     sub_x, sub_y = form.subsampling
-    sizes = [(MACROBLOCK, MACROBLOCK), *[(MACROBLOCK >> sub_y, MACROBLOCK >> sub_x)] * 2]
-    energy = g.new_zeros(3, *form.mb_shape)
+    sizes = [(size, size), *[(size >> sub_y, size >> sub_x)] * 2]
+    energy = g.new_zeros(3, -(-form.height // size), -(-form.width // size))
     count = max(1, _GROUP // (g.shape[2] * g.shape[3]))
     for group in torch.split(g, count):
-        for plane, (axes, size) in enumerate(zip((luma, chroma, chroma), sizes, strict=True)):
-            energy[plane] += _plane_energy(group[:, plane], *axes, size)
+        for plane, (axes, block) in enumerate(zip((luma, chroma, chroma), sizes, strict=True)):
+            energy[plane] += _plane_energy(group[:, plane], *axes, block)
     return energy

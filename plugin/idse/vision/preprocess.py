@@ -20,6 +20,7 @@ from torch import Tensor
 from idse.errors import InputError
 from idse.vision.colour import planes_to_rgb
 from idse.vision.resample import Axis, resize, resize_transposed
+from idse.vision.triangle import plane_resizes
 
 if TYPE_CHECKING:
     from idse.picture import Picture, PictureFormat
@@ -72,15 +73,7 @@ def plane_axes(
     fmt: PictureFormat, geometry: Geometry
 ) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]]:
     """Return the (row, column) axes of luma and of chroma, which lies where ``fmt.siting`` says."""
-    rows, columns = geometry.resized
-    sub_x, sub_y = fmt.subsampling
-    luma = (Axis(fmt.height, rows, fmt.height), Axis(fmt.width, columns, fmt.width))
-    chroma_rows, chroma_columns = fmt.chroma_shape
-    phase = 0.25 if sub_x and fmt.siting == "left" else 0.5
-    chroma = (
-        Axis(chroma_rows, rows, fmt.height / 2**sub_y),
-        Axis(chroma_columns, columns, fmt.width / 2**sub_x, phase),
-    )
+    luma, chroma = ((Axis(*rows), Axis(*columns)) for rows, columns in plane_resizes(fmt, geometry))
     return luma, chroma
 
 

@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from idse.vision.triangle import triangle_weights
+
 # Rows of one dense block of the banded matrix. Smaller blocks multiply fewer zeros, larger ones
 # make fewer calls; 16 was fastest within 10 % for 576 to 2160 lines down to 224 to 416.
 _BLOCK = 16
@@ -25,36 +27,8 @@ _Key = tuple[int, int, float, float]
 def triangle_matrix(
     n_in: int, n_out: int, *, extent: float | None = None, phase: float = 0.5
 ) -> Tensor:
-    """Return the resize matrix of one axis.
-
-    Parameters
-    ----------
-    n_in, n_out
-        Samples before and after.
-    extent
-        Length of the picture in units of input samples; ``n_in`` by default. For the chroma of a
-        4:2:0 picture it is half the *luma* size, which for odd sizes is not ``n_in``.
-    phase
-        Where sample 0 lies in its cell: 0.5 is the centre, 0.25 is the horizontal position of
-        chroma beside the left one of two luma samples (MPEG-2, H.264's default).
-
-    Returns
-    -------
-    Tensor
-        float64 ``(n_out, n_in)``; every row sums to 1. Where it enlarges, the triangle is one
-        input sample wide to each side (plain bilinear).
-    """
-    scale = (n_in if extent is None else extent) / n_out
-    support = max(scale, 1.0)
-    centres = (torch.arange(n_out, dtype=torch.float64)[:, None] + 0.5) * scale
-    samples = torch.arange(n_in, dtype=torch.float64)[None, :] + phase
-    weights = (1 - (samples - centres).abs() / support).clamp_min(0)
-    # A centre further than one sample outside the samples (chroma of tiny pictures) would weigh
-    # nothing: the nearest sample stands in, as edge repetition would have it.
-    empty = weights.sum(1) <= 0
-    nearest = (samples - centres).abs().argmin(1)
-    weights[empty, nearest[empty]] = 1.0
-    return weights / weights.sum(1, keepdim=True)
+    """Return the resize matrix of one axis: `idse.vision.triangle.triangle_weights`."""
+    return torch.from_numpy(triangle_weights(n_in, n_out, extent, phase))
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ def _bands(key: _Key, dtype: torch.dtype, device: torch.device) -> tuple[_Band, 
 
 @dataclass(frozen=True)
 class Axis:
-    """Resize of one axis: see :func:`triangle_matrix` for the meaning of the fields."""
+    """Resize of one axis: see `triangle_weights` for the meaning of the fields."""
 
     n_in: int
     n_out: int
