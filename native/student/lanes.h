@@ -1,0 +1,250 @@
+/* The kernels, for one instruction set: its source defines KERNELS (their name), ISA, LANES, NARROW and
+ * WIDE_TILE (pixels of a tile of one vector and of two: as many accumulators as there are registers),
+ * and includes this.
+ *
+ * Sums are in the order bias, row, column, channel for whatever width, each step fused. */
+#include "internal.h"
+
+typedef float vec __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+typedef int32_t mask __attribute__((vector_size(LANES * sizeof(int32_t)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec spread(float value)
+{
+    return value - (vec){0};
+}
+
+#if defined(__AVX512F__) && LANES == 16
+#include <immintrin.h>
+INLINE vec fused(vec a, vec b, vec c)
+{
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+#elif defined(__FMA__) && LANES == 8
+#include <immintrin.h>
+INLINE vec fused(vec a, vec b, vec c)
+{
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+#else
+INLINE vec fused(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+#endif
+
+INLINE float fused1(float a, float b, float c)
+{
+#if defined(__FMA__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vec rectified(vec value)
+{
+    return (vec)((mask)value & (mask)(value > (vec){0}));
+}
+
+/* `pixels` neighbouring outputs of `vectors` vectors of channels. `x`: the first input under the first
+ * output, `step` floats before that of the next one. `taps`: inputs that follow each other in memory,
+ * in each of `runs` runs that lie `across` floats apart, `per_row` of them in a row of the kernel. */
+typedef struct {
+    ptrdiff_t step, across, row;
+    int taps, per_row, rows;
+    const float *weights, *bias;
+    int relu, out_step;
+} tile_job;
+
+INLINE void tile(const tile_job *job, const float *x, float *out, const int pixels,
+                 const int vectors)
+{
+    vec sums[24];
+    const ptrdiff_t step = job->step;
+    const float *w = job->weights;
+#pragma GCC unroll 24
+    for (int p = 0; p < pixels; p++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            sums[p * vectors + v] = ((const vec *)job->bias)[v];
+    for (int ky = 0; ky < job->rows; ky++)
+        for (int run = 0; run < job->per_row; run++) {
+            const float *from = x + ky * job->row + run * job->across;
+            for (int t = 0; t < job->taps; t++, w += vectors * LANES) {
+                vec weights[2];
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++)
+                    weights[v] = ((const vec *)w)[v];
+#pragma GCC unroll 24
+                for (int p = 0; p < pixels; p++) {
+                    const vec value = spread(from[p * step + t]);
+#pragma GCC unroll 2
+                    for (int v = 0; v < vectors; v++)
+                        sums[p * vectors + v] = fused(value, weights[v], sums[p * vectors + v]);
+                }
+            }
+        }
+#pragma GCC unroll 24
+    for (int p = 0; p < pixels; p++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            const vec sum = sums[p * vectors + v];
+            ((vec *)(out + p * job->out_step))[v] = job->relu ? rectified(sum) : sum;
+        }
+}
+
+#define TILE(vectors, pixels)                                                                      \
+    static void tile_##vectors##_##pixels(const tile_job *job, const float *x, float *out)         \
+    {                                                                                              \
+        tile(job, x, out, pixels, vectors);                                                        \
+    }
+#define TILES_6(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
+#define TILES_12(v) TILES_6(v) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) TILE(v, 11) TILE(v, 12)
+#define TILES_24(v)                                                                                \
+    TILES_12(v) TILE(v, 13) TILE(v, 14) TILE(v, 15) TILE(v, 16) TILE(v, 17) TILE(v, 18)            \
+    TILE(v, 19) TILE(v, 20) TILE(v, 21) TILE(v, 22) TILE(v, 23) TILE(v, 24)
+#define NAMES_6(v) tile_##v##_1, tile_##v##_2, tile_##v##_3, tile_##v##_4, tile_##v##_5, tile_##v##_6
+#define NAMES_12(v)                                                                                \
+    NAMES_6(v), tile_##v##_7, tile_##v##_8, tile_##v##_9, tile_##v##_10, tile_##v##_11, tile_##v##_12
+#define NAMES_24(v)                                                                                \
+    NAMES_12(v), tile_##v##_13, tile_##v##_14, tile_##v##_15, tile_##v##_16, tile_##v##_17,        \
+        tile_##v##_18, tile_##v##_19, tile_##v##_20, tile_##v##_21, tile_##v##_22, tile_##v##_23,  \
+        tile_##v##_24
+#define JOIN(a, b) a##b
+#define EXPANDED(a, b) JOIN(a, b)
+
+EXPANDED(TILES_, NARROW)(1)
+EXPANDED(TILES_, WIDE_TILE)(2)
+
+typedef void (*tile_function)(const tile_job *job, const float *x, float *out);
+
+static const tile_function narrow_tiles[NARROW] = {EXPANDED(NAMES_, NARROW)(1)};
+static const tile_function wide_tiles[WIDE_TILE] = {EXPANDED(NAMES_, WIDE_TILE)(2)};
+
+static void conv_block(const tile_job *job, const student_conv *conv, const student_buffer *in,
+                       student_buffer *out, int channel, const tile_function *tiles, int most)
+{
+    const int pad = conv->kernel / 2, parts = (out->cols + most - 1) / most;
+    for (int y = 0; y < out->rows; y++) {
+        const float *from = in->origin + (ptrdiff_t)(y * conv->stride - pad) * in->row -
+                            (ptrdiff_t)pad * in->stride;
+        float *to = out->origin + y * out->row + channel;
+        for (int part = 0; part < parts; part++) {
+            /* Equal parts: a narrow rest would leave most of the machine idle. */
+            const int begin = (int)((int64_t)out->cols * part / parts);
+            const int end = (int)((int64_t)out->cols * (part + 1) / parts);
+            tiles[end - begin - 1](job, from + begin * job->step,
+                                   to + (ptrdiff_t)begin * out->stride);
+        }
+    }
+}
+
+static void convolve(const student_conv *conv, const student_buffer *in, student_buffer *out)
+{
+    const int dense = conv->inputs == in->stride; /* the kernel's columns follow each other */
+    tile_job job = {
+        .step = (ptrdiff_t)conv->stride * in->stride,
+        .across = in->stride,
+        .row = in->row,
+        .taps = dense ? conv->kernel * conv->inputs : conv->inputs,
+        .per_row = dense ? 1 : conv->kernel,
+        .rows = conv->kernel,
+        .weights = conv->weights,
+        .relu = conv->relu,
+        .out_step = out->stride,
+    };
+    const int inner = conv->kernel * conv->kernel * conv->inputs;
+    int channel = 0;
+    while (channel < conv->outputs) {
+        const int two = conv->outputs - channel > LANES;
+        job.bias = conv->bias + channel;
+        conv_block(&job, conv, in, out, channel, two ? wide_tiles : narrow_tiles,
+                   two ? WIDE_TILE : NARROW);
+        job.weights += (ptrdiff_t)inner * LANES * (1 + two);
+        channel += LANES * (1 + two);
+    }
+}
+
+INLINE void depthwise_row(const student_conv *conv, const student_buffer *in, const float *from,
+                          const float *weights, const float *bias, float *to, int cols,
+                          ptrdiff_t out_step, const int kernel)
+{
+    vec taps[25];
+    const int channels = in->stride;
+    for (int t = 0; t < kernel * kernel; t++)
+        taps[t] = *(const vec *)(weights + (ptrdiff_t)t * channels);
+    for (int x = 0; x < cols; x++, from += conv->stride * in->stride, to += out_step) {
+        vec sum = *(const vec *)bias;
+        for (int ky = 0; ky < kernel; ky++)
+            for (int kx = 0; kx < kernel; kx++)
+                sum = fused(*(const vec *)(from + ky * in->row + kx * in->stride),
+                            taps[ky * kernel + kx], sum);
+        *(vec *)to = conv->relu ? rectified(sum) : sum;
+    }
+}
+
+static void depthwise(const student_conv *conv, const student_buffer *in, student_buffer *out)
+{
+    const int pad = conv->kernel / 2;
+    for (int y = 0; y < out->rows; y++)
+        for (int c = 0; c < conv->outputs; c += LANES) {
+            const float *from = in->origin + (ptrdiff_t)(y * conv->stride - pad) * in->row -
+                                (ptrdiff_t)pad * in->stride + c;
+            float *to = out->origin + y * out->row + c;
+            const float *w = conv->weights + c, *b = conv->bias + c;
+            if (conv->kernel == 3)
+                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 3);
+            else if (conv->kernel == 1)
+                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 1);
+            else
+                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 5);
+        }
+}
+
+#define SUM_ROWS(type)                                                                             \
+    static void sum_##type(const idse_student_plane *plane, int first, int count,                  \
+                           const float *weights, float *restrict sums)                             \
+    {                                                                                              \
+        const int width = plane->width;                                                            \
+        const char *rows = (const char *)plane->samples + first * plane->stride;                   \
+        for (int x = 0; x < width; x++)                                                            \
+            sums[x] = weights[0] * (float)((const type *)rows)[x];                                 \
+        for (int r = 1; r < count; r++) {                                                          \
+            const type *row = (const type *)(rows + r * plane->stride);                            \
+            const float weight = weights[r];                                                       \
+            for (int x = 0; x < width; x++)                                                        \
+                sums[x] = fused1(weight, (float)row[x], sums[x]);                                  \
+        }                                                                                          \
+    }
+
+SUM_ROWS(uint8_t)
+SUM_ROWS(uint16_t)
+
+static void sum_rows(const idse_student_plane *plane, int first, int count, const float *weights,
+                     float *sums)
+{
+    (plane->sample_bytes == 1 ? sum_uint8_t : sum_uint16_t)(plane, first, count, weights, sums);
+}
+
+static void sum_columns(const float *sums, const int32_t *first, const float *weights, int reach,
+                        int n, float scale, float offset, float *out, ptrdiff_t step)
+{
+    for (int i = 0; i < n; i++, weights += reach, out += step) {
+        const float *from = sums + first[i];
+        float sum = weights[0] * from[0];
+        for (int t = 1; t < reach; t++)
+            sum = fused1(weights[t], from[t], sum);
+        *out = fused1(scale, sum, offset);
+    }
+}
+
+const student_kernels KERNELS = {
+    .isa = ISA,
+    .lanes = LANES,
+    .conv = convolve,
+    .depthwise = depthwise,
+    .sum_rows = sum_rows,
+    .sum_columns = sum_columns,
+};

@@ -1,0 +1,165 @@
+"""Runs students by ``native/student``: no torch, one core, the same bits on every run."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.errors import InputError, ModelError
+from idse.learned.student import _raw
+from idse.learned.student.resize import input_size
+
+if TYPE_CHECKING:
+    from idse.learned.student.file import StudentFile
+    from idse.picture import Picture
+
+FloatMap = npt.NDArray[np.float32]
+
+# ITU-R BT.601, section 3.5.3: what full-range code values times a factor plus a summand are in
+# limited range, for luma and chroma.
+_LIMITED = ((219 / 255, 16.0), (224 / 255, 128 * (1 - 224 / 255)))
+
+
+class Engine:
+    """A student's network, ready to run.
+
+    Parameters
+    ----------
+    student
+        What to run.
+    isa
+        ``"best"``, ``"portable"``, ``"avx2"`` or ``"avx512"``. The last two compute the same bits.
+
+    Raises
+    ------
+    ModelError
+        The program makes no sense, or the machine lacks the instruction set.
+    LibraryLoadError
+        The library is missing or cannot be used.
+    """
+
+    def __init__(self, student: StudentFile, *, isa: str = "best") -> None:
+        self._student = student
+        self._library = _raw.library()
+        # Buffers are the handle's: one picture at a time.
+        self._lock = threading.Lock()
+        ops, weights = _program(student)
+        why = ctypes.create_string_buffer(_raw.REASON_BYTES)
+        handle = self._library.idse_student_new(
+            ops,
+            len(ops),
+            weights.ctypes.data,
+            weights.size,
+            student.map,
+            _raw.ISAS[isa],
+            why,
+            len(why),
+        )
+        if not handle:
+            raise ModelError(f"student cannot be run: {why.value.decode()}")
+        self._handle = ctypes.c_void_p(handle)
+        weakref.finalize(self, self._library.idse_student_free, self._handle)
+
+    def run(self, picture: Picture) -> FloatMap:
+        """Return the map of a picture.
+
+        Returns
+        -------
+        ndarray
+            float32 ``(rows, columns, heads)``, of the picture as it is decoded: natural logarithms
+            of what each network looks at, in a unit of its own.
+
+        Raises
+        ------
+        InputError
+            The picture's shape asks for more memory than a student gets.
+        ModelError
+            The map has another number of channels than the student has heads, or is not finite.
+        """
+        form, student = picture.format, self._student
+        turns = form.rotation // 90
+        shown = (form.width, form.height)[:: -1 if turns % 2 else 1]
+        rows, columns = input_size(*shown, area=student.area, multiple=student.multiple)
+        planes = self._planes(picture)
+        with self._lock:
+            shape = self._fit(rows, columns)
+            found = np.empty((shape.rows, shape.cols, shape.heads), np.float32)
+            if self._library.idse_student_run(self._handle, planes, turns, found.ctypes.data):
+                raise MemoryError("no memory for a student's row of samples")
+        if shape.heads != len(student.heads):
+            raise ModelError(
+                f"student's map has {shape.heads} channels for {len(student.heads)} heads"
+            )
+        if not np.isfinite(found).all():
+            raise ModelError(f"student's map of frame {picture.index} is not finite")
+        return np.rot90(found, -turns) if turns else found
+
+    def _fit(self, rows: int, columns: int) -> _raw.Shape:
+        shape = _raw.Shape()
+        why = ctypes.create_string_buffer(_raw.REASON_BYTES)
+        if self._library.idse_student_fit(
+            self._handle, rows, columns, ctypes.byref(shape), why, len(why)
+        ):
+            raise InputError(f"student cannot take this picture: {why.value.decode()}")
+        return shape
+
+    def _planes(self, picture: Picture) -> ctypes.Array[_raw.Plane]:
+        """Describe the planes and how their code values become the network's."""
+        form, student = picture.format, self._student
+        found = (_raw.Plane * 3)()
+        for i, (plane, raw) in enumerate(zip(picture.planes, found, strict=True)):
+            factor, summand = _LIMITED[min(i, 1)] if form.full_range else (1.0, 0.0)
+            if plane.strides[1] != plane.itemsize:
+                raise InputError(f"columns of plane {i} lie {plane.strides[1]} bytes apart")
+            raw.samples, raw.stride = plane.ctypes.data, plane.strides[0]
+            raw.height, raw.width = plane.shape
+            raw.sample_bytes = plane.itemsize
+            raw.scale = factor * 2.0 ** (8 - form.bit_depth) / student.std[i]
+            raw.offset = (summand - student.mean[i]) / student.std[i]
+        return found
+
+
+def _program(student: StudentFile) -> tuple[ctypes.Array[_raw.Op], npt.NDArray[np.float32]]:
+    """Return the operations as C takes them, and all weights in one array.
+
+    Raises
+    ------
+    ModelError
+        A convolution's tensors are missing or of a shape that is none of one.
+    """
+    starts: dict[str, int] = {}
+    parts: list[npt.NDArray[np.float32]] = []
+    total = 0
+    for name, value in student.tensors.items():
+        starts[name] = total
+        parts.append(value.reshape(-1))
+        total += value.size
+    channels = {0: 3}
+    found = (_raw.Op * len(student.ops))()
+    for raw, op in zip(found, student.ops, strict=True):
+        raw.kind = _raw.KINDS[op.op]
+        raw.in0, raw.in1 = op.inputs[0], op.inputs[-1]
+        raw.out, raw.relu = op.out, op.relu
+        before = [channels.get(i, 0) for i in op.inputs]
+        channels[op.out] = sum(before) if op.op == "concat" else before[0]
+        if op.op != "conv":
+            continue
+        weight, bias = (student.tensors.get(name) for name in (op.weight, op.bias))
+        if weight is None or bias is None:
+            raise ModelError(f"student lacks the weights {op.weight!r} or {op.bias!r}")
+        out, kernel = len(weight), weight.shape[1] if weight.ndim == 4 else 0
+        inputs = before[0] // op.groups
+        if weight.shape != (out, kernel, kernel, inputs) or bias.shape != (out,):
+            raise ModelError(
+                f"student's {op.weight} is {weight.shape} with a bias of {bias.shape}: expected "
+                f"(out, k, k, {inputs}) and (out,)"
+            )
+        raw.channels, raw.kernel, raw.stride, raw.groups = out, kernel, op.stride, op.groups
+        raw.weight, raw.bias = starts[op.weight], starts[op.bias]
+        channels[op.out] = out
+    return found, np.concatenate(parts) if parts else np.zeros(0, np.float32)
