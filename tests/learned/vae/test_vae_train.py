@@ -1,0 +1,144 @@
+"""Crops and training: the same bits again, also after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from idse.errors import InputError, ModelError
+from idse.learned.vae.data import Photographs, load_photograph
+from idse.learned.vae.networks import VaeConfig
+from idse.learned.vae.rate_control import RateDecay, TargetRate
+from idse.learned.vae.train import Progress, Trainer, TrainingPlan, learning_rate, read_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.fast
+
+PLAN = TrainingPlan(
+    model=VaeConfig(width=4, latents=4), iterations=6, batch=2, finest=0.5, coarsest=4.0, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    for name, shape in (("a.png", (70, 90)), ("b.webp", (64, 64)), ("c.jpg", (150, 130))):
+        small = random.integers(0, 256, (shape[0] // 8 + 1, shape[1] // 8 + 1, 3), np.uint8)
+        picture = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+        picture.save(folder / name, lossless=True)
+    Image.new("RGB", (20, 20)).save(folder / "too_small.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(folder: Path) -> Photographs:
+    return Photographs(folder, side=64)
+
+
+def test_jpegs_are_halved_and_small_pictures_left_out(folder: Path) -> None:
+    assert load_photograph(folder / "c.jpg").shape == (75, 65, 3)
+    assert load_photograph(folder / "a.png").shape == (70, 90, 3)
+    assert len(Photographs(folder, side=64)) == 3
+    with pytest.raises(InputError, match="400 x 400"):
+        Photographs(folder, side=400)
+
+
+def test_crops_depend_on_the_seed_only(photographs: Photographs) -> None:
+    one, two = (photographs.draw(3, seed=(1, 5)).pictures for _ in range(2))
+    assert one.shape == (3, 3, 64, 64)
+    assert torch.equal(one, two)
+    assert 0 <= one.min() <= one.max() <= 1
+    assert not torch.equal(one, photographs.draw(3, seed=(1, 6)).pictures)
+
+
+def test_weights_lie_where_the_crop_does(folder: Path) -> None:
+    maps = {
+        name: np.stack([load_photograph(folder / name)[..., 0] / np.float32(255)] * 3)
+        for name in ("a.png", "b.webp", "c.jpg")
+    }
+    crops = Photographs(folder, side=64, weights=maps).draw(8, seed=(0,))
+    assert crops.weights is not None
+    torch.testing.assert_close(crops.weights[:, 1], crops.pictures[:, 0])
+
+
+@pytest.mark.parametrize("controlled", [False, True])
+def test_interrupted_and_resumed_is_uninterrupted(
+    photographs: Photographs, tmp_path: Path, controlled: bool
+) -> None:
+    def trainer() -> Trainer:
+        control = TargetRate.general(
+            0.3, beta=100, decay=RateDecay(iterations=4), alpha=0.5, deviation=0.1
+        )
+        return Trainer(PLAN, photographs, control=control if controlled else None)
+
+    whole: list[Progress] = []
+    parts: list[Progress] = []
+    trainer().run(checkpoint=tmp_path / "whole", report=whole.append)
+    trainer().run(checkpoint=tmp_path / "parts", every=2, until=3, report=parts.append)
+    trainer().run(checkpoint=tmp_path / "parts", every=2, report=parts.append)
+    assert [p.loss for p in whole] == [p.loss for p in parts]
+    one, two = (read_checkpoint(tmp_path / name)["network"] for name in ("whole", "parts"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_training_lowers_the_loss(photographs: Photographs) -> None:
+    plan = replace(PLAN, iterations=40, coarsest=0.5, learning_rate=5e-3)
+    seen: list[Progress] = []
+    Trainer(plan, photographs).run(report=seen.append)
+    assert np.mean([p.loss for p in seen[-5:]]) < 0.95 * np.mean([p.loss for p in seen[:5]])
+    assert "mse" in str(seen[0])
+
+
+def test_global_random_state_is_left_alone(photographs: Photographs) -> None:
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    Trainer(PLAN, photographs).run(until=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_checkpoints_of_other_plans_are_refused(photographs: Photographs, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    Trainer(PLAN, photographs).run(checkpoint=path, until=1)
+    with pytest.raises(ModelError, match="another plan"):
+        Trainer(replace(PLAN, batch=1), photographs).run(checkpoint=path)
+    with pytest.raises(ModelError, match="another loss"):
+        Trainer(PLAN, photographs, control=TargetRate.fixed(1, beta=1)).run(checkpoint=path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 1000])
+def test_damaged_checkpoints_are_refused(
+    photographs: Photographs, tmp_path: Path, cut: int
+) -> None:
+    path = tmp_path / "x.ckpt"
+    Trainer(PLAN, photographs).run(checkpoint=path, until=1)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ModelError, match=r"x\.ckpt is no checkpoint"):
+        read_checkpoint(path)
+
+
+def test_crops_must_suit_the_network(folder: Path) -> None:
+    with pytest.raises(InputError, match="multiple of 64"):
+        Trainer(PLAN, Photographs(folder, side=40))
+
+
+def test_plans_are_checked() -> None:
+    with pytest.raises(InputError, match="0 iterations"):
+        TrainingPlan(iterations=0)
+    with pytest.raises(InputError, match="finest first"):
+        TrainingPlan(iterations=1, finest=2.0)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    plan = replace(PLAN, iterations=1000)
+    rates = [learning_rate(plan, i) for i in (0, 49, 500, 999)]
+    assert rates[0] < rates[2] < rates[1]
+    assert rates[3] == pytest.approx(0.02 * plan.learning_rate, rel=0.01)
