@@ -1,5 +1,6 @@
 #include "encoder.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -152,7 +153,9 @@ static const char *choose(struct encoder *e)
 
 struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool whole)
 {
-    struct encoder *e = calloc(1, sizeof(*e));
+    const bool callable =
+        library->encode && library->close && library->delayed && library->maximum_delayed;
+    struct encoder *e = callable ? calloc(1, sizeof(*e)) : NULL;
     if (!e)
         return NULL;
     e->handle = handle;
@@ -183,7 +186,9 @@ struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool 
 int idse_pass_on(struct encoder *e, const struct call *call, struct picture *picture)
 {
     const uint64_t begin = idse_worked();
+    errno = e->error;
     const int size = e->x264.encode(e->handle, call->nals, call->count, picture, call->out);
+    e->error = errno;
     e->away += idse_worked() - begin;
     return size;
 }
@@ -288,24 +293,31 @@ static int encode(struct encoder *e, const struct call *call, const struct pictu
     }
 }
 
-/* In a child of fork() the connection is the parent's. */
+/* In a child of fork() the connection is the parent's, the report, too, and so is the ring, which
+ * both see: pictures that come get memory of their own. */
 static void disown(struct encoder *e)
 {
     if (e->pid == getpid())
         return;
     e->pid = getpid();
-    if (e->session.socket >= 0)
+    if (e->mode == MODE_WAIT || e->mode == MODE_LIVE)
         idse_session_lose(&e->session, SESSION_NEVER, "the process was forked");
+    if (e->ring)
+        e->ring->hello.slots = 0;
+    free(e->report);
+    e->report = NULL;
 }
 
 int idse_encoder_encode(struct encoder *e, const struct call *call, const struct picture *picture)
 {
+    e->error = errno;
     const uint64_t begin = idse_worked();
     e->away = 0;
     disown(e);
     const int size = encode(e, call, picture);
     e->counters.own += idse_worked() - begin - e->away;
     e->pictures += picture != NULL;
+    errno = e->error;
     return size;
 }
 

@@ -34,6 +34,7 @@ struct encoder {
     bool strict;
     pid_t pid;
     char *report; /* path or NULL */
+    int error;    /* errno, as it would be without us */
     struct param param; /* as x264 took it */
     struct idse_hello hello;
     size_t macroblocks;
@@ -60,7 +61,8 @@ struct encoder {
 /* True where anything is asked for (settings.h). */
 bool idse_configured(void);
 
-/* NULL without memory. `whole`: every function of the library was found. */
+/* NULL without memory, and where the library could not even be called. `whole`: every function of it
+ * was found. */
 struct encoder *idse_encoder_new(void *handle, const struct x264 *library, bool whole);
 
 /* As x264_encoder_encode; `picture` is NULL when there are no more. */

@@ -18,7 +18,7 @@ static bool place(struct held *held, struct ring *ring, const struct picture *pi
     }
     if (held->slot < 0) {
         hello.slots = 1;
-        held->ring = idse_ring_new(&hello);
+        held->ring = idse_ring_own(&hello);
         if (held->ring)
             held->slot = idse_ring_take(held->ring);
     }

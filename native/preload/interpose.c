@@ -2,6 +2,7 @@
  *
  * This library is preloaded into any process, and inherited by its children: nothing happens in it
  * before somebody opens an encoder. */
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -37,7 +38,7 @@ static void add(struct encoder *encoder)
             return;
         }
     }
-    idse_log("an encoder is not steered: there are too many, or there is no memory");
+    idse_log("an encoder is not steered: there are too many, no memory, or no libx264 to call");
     if (encoder)
         idse_encoder_free(encoder);
 }
@@ -62,8 +63,10 @@ static void *open_encoder(int build, const void *self, struct param *param, cons
         return NULL;
     }
     void *handle = library.open(param);
+    const int error = errno;
     if (handle && idse_configured())
         add(idse_encoder_new(handle, &library, whole));
+    errno = error;
     return handle;
 }
 
@@ -140,8 +143,10 @@ void x264_encoder_close(void *handle)
     void (*real)(void *) = encoder ? encoder->x264.close : REAL(x264_encoder_close);
     if (encoder) {
         /* First: another thread may be given the same handle once x264 has freed it. */
+        const int error = errno;
         forget(handle);
         idse_encoder_free(encoder);
+        errno = error;
     }
     if (real)
         real(handle);

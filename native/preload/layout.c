@@ -92,16 +92,42 @@ static bool sets(const struct x264 *library, const struct probe *probe)
     return memcmp(&changed, &expected, sizeof(changed)) == 0;
 }
 
+/* Whether a picture that the library makes has its planes where they are looked for, and nothing
+ * after them. */
+static bool makes_pictures_as_known(const struct x264 *library)
+{
+    enum { WIDTH = 48, HEIGHT = 32 };
+    room made, nothing;
+    memset(&made, 0, ROOM);
+    memset(&nothing, 0, ROOM);
+    if (library->picture_alloc(&made.picture, CSP_I420, WIDTH, HEIGHT))
+        return false;
+    const struct picture *picture = &made.picture;
+    uint8_t *const *plane = picture->image.plane;
+    const int32_t *stride = picture->image.stride;
+    const size_t after = offsetof(struct picture, quant_offsets);
+    const bool known = picture->image.csp == CSP_I420 && picture->image.planes == 3 &&
+                       stride[0] == WIDTH && stride[1] == WIDTH / 2 && stride[2] == WIDTH / 2 &&
+                       plane[0] && plane[1] == plane[0] + WIDTH * HEIGHT &&
+                       plane[2] == plane[1] + WIDTH * HEIGHT / 4 && !plane[3] &&
+                       memcmp(made.bytes + after, nothing.bytes + after, ROOM - after) == 0;
+    library->picture_clean(&made.picture);
+    return known;
+}
+
 const char *idse_layout_problem(const struct x264 *library)
 {
     if (param_size(library) != sizeof(struct param))
         return "its parameters have another size";
     if (picture_size(library) != sizeof(struct picture))
         return "its pictures have another size";
+    if (!makes_pictures_as_known(library))
+        return "its pictures lie in another way";
     struct param defaults;
     library->param_default(&defaults);
-    if (defaults.width || defaults.height || defaults.csp != CSP_I420 || (defaults.bit_depth != 8 && defaults.bit_depth != 10) ||
-        defaults.rate_method != 1 || defaults.tff != 1)
+    if (defaults.width || defaults.height || defaults.csp != CSP_I420 ||
+        (defaults.bit_depth != 8 && defaults.bit_depth != 10) || defaults.rate_method != 1 ||
+        defaults.tff != 1)
         return "its parameters have other defaults";
     for (size_t i = 0; i < sizeof(PROBES) / sizeof(*PROBES); i++) {
         if (!sets(library, &PROBES[i]))

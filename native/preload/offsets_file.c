@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "descriptor.h"
+
 enum { MAGIC_BYTES = 8 };
 
 struct header {
@@ -21,7 +23,7 @@ const char *idse_offsets_open(struct offsets_file *offsets, const char *path, ui
                               uint32_t mb_rows)
 {
     struct header header;
-    offsets->file = open(path, O_RDONLY | O_CLOEXEC);
+    offsets->file = idse_apart(open(path, O_RDONLY | O_CLOEXEC));
     if (offsets->file < 0)
         return "IDSE_OFFSETS cannot be opened";
     const char *problem = NULL;

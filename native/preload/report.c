@@ -1,9 +1,14 @@
 #include "report.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -35,6 +40,26 @@ static void write_whole(int file, const char *text, size_t size)
     (void)written;
 }
 
+/* Nor is a pipe that nobody reads any more, or that is full: the line is then left out. A pipe that
+ * can be written to takes PIPE_BUF bytes, which no line has, without waiting. */
+static void write_line(const char *line, size_t size)
+{
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&ready, 1, 0) != 1 || ready.revents != POLLOUT)
+        return;
+    /* Its reader may go away just now. */
+    const struct timespec now = {0};
+    sigset_t broken, before, waiting;
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigpending(&waiting);
+    pthread_sigmask(SIG_BLOCK, &broken, &before);
+    const bool failed = write(STDERR_FILENO, line, size) < 0 && errno == EPIPE;
+    if (failed && !sigismember(&waiting, SIGPIPE))
+        sigtimedwait(&broken, NULL, &now);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static _Atomic(void (*)(const char *)) listener;
 
 void idse_log_to(void (*sink)(const char *line))
@@ -59,7 +84,7 @@ void idse_log(const char *format, ...)
     }
     size_t size = strlen(line);
     line[size++] = '\n';
-    write_whole(STDERR_FILENO, line, size);
+    write_line(line, size);
 }
 
 /* Keeps what stands for itself between the quotes of JSON. */

@@ -53,7 +53,9 @@ bool idse_library_of(int build, void *open, struct x264 *found)
                      take(scope, "x264_encoder_parameters", &found->parameters) &&
                      take(scope, "x264_param_default", &found->param_default) &&
                      take(scope, "x264_param_parse", &found->param_parse) &&
-                     take(scope, "x264_picture_init", &found->picture_init);
+                     take(scope, "x264_picture_init", &found->picture_init) &&
+                     take(scope, "x264_picture_alloc", &found->picture_alloc) &&
+                     take(scope, "x264_picture_clean", &found->picture_clean);
     take(scope, "x264_encoder_set_distortion_weights", &found->set_weights);
     dlclose(scope);
     return all;

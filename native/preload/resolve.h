@@ -18,6 +18,8 @@ struct x264 {
     void (*param_default)(struct param *);
     int (*param_parse)(struct param *, const char *, const char *);
     void (*picture_init)(struct picture *);
+    int (*picture_alloc)(struct picture *, int csp, int width, int height);
+    void (*picture_clean)(struct picture *);
     int (*set_weights)(void *, int64_t, const struct distortion *);
 };
 

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "descriptor.h"
 
 bool idse_describe(int32_t csp, struct idse_hello *hello)
 {
@@ -31,9 +34,18 @@ bool idse_describe(int32_t csp, struct idse_hello *hello)
     return false;
 }
 
+/* Where files may not be as large as that (ulimit -f), trying raises a signal that ends the process. */
+static bool may_be_as_large(uint64_t bytes)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes <= limit.rlim_cur;
+}
+
 static int sealed_memory(uint64_t bytes)
 {
-    const int file = memfd_create("idse-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (!may_be_as_large(bytes))
+        return -1;
+    const int file = idse_apart(memfd_create("idse-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (file < 0)
         return -1;
     /* Neither side can take memory away under the other's hands. */
@@ -45,26 +57,34 @@ static int sealed_memory(uint64_t bytes)
     return file;
 }
 
-struct ring *idse_ring_new(const struct idse_hello *hello)
+/* Of the memory of a file, which is closed where there is no ring; of our own where that is -1. */
+static struct ring *ring_of(const struct idse_hello *hello, int file)
 {
+    const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    const uint64_t bytes = idse_ring_bytes(hello);
     struct ring *ring = calloc(1, sizeof(*ring));
-    if (!ring)
-        return NULL;
-    ring->hello = *hello;
-    ring->bytes = idse_ring_bytes(hello);
-    ring->users = 1;
-    ring->file = sealed_memory(ring->bytes);
     void *base = MAP_FAILED;
-    if (ring->file >= 0)
-        base = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->file, 0);
+    if (ring)
+        base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, kind, file, 0);
     if (base == MAP_FAILED) {
-        if (ring->file >= 0)
-            close(ring->file);
+        if (file >= 0)
+            close(file);
         free(ring);
         return NULL;
     }
-    ring->base = base;
+    *ring = (struct ring){.hello = *hello, .base = base, .bytes = bytes, .file = file, .users = 1};
     return ring;
+}
+
+struct ring *idse_ring_new(const struct idse_hello *hello)
+{
+    const int file = sealed_memory(idse_ring_bytes(hello));
+    return file < 0 ? NULL : ring_of(hello, file);
+}
+
+struct ring *idse_ring_own(const struct idse_hello *hello)
+{
+    return ring_of(hello, -1);
 }
 
 struct ring *idse_ring_use(struct ring *ring)
@@ -78,7 +98,8 @@ void idse_ring_drop(struct ring *ring)
     if (!ring || --ring->users)
         return;
     munmap(ring->base, ring->bytes);
-    close(ring->file);
+    if (ring->file >= 0)
+        close(ring->file);
     free(ring);
 }
 
@@ -90,6 +111,8 @@ static uint8_t *slot_at(const struct ring *ring, int slot)
 /* Writing to memory that cannot be had would end the process; here it is only an error. */
 static bool reserve(const struct ring *ring, uint32_t slot)
 {
+    if (ring->file < 0)
+        return true;
     const uint64_t size = idse_slot_bytes(&ring->hello);
 #ifdef MADV_POPULATE_WRITE
     /* Since Linux 5.14, and quicker than one page after the other. */

@@ -14,7 +14,7 @@ struct ring {
     uint64_t bytes;
     uint64_t taken;    /* bits of slots in use */
     uint64_t reserved; /* bits of slots that have memory */
-    int file;          /* memfd */
+    int file;          /* memfd; -1: memory of our own */
     int users;
 };
 
@@ -22,8 +22,9 @@ struct ring {
  * pictures, which no network is shown here, and where the samples' width contradicts the depth. */
 bool idse_describe(int32_t csp, struct idse_hello *hello);
 
-/* NULL without memory. */
+/* NULL without memory. The second is seen by nobody else. */
 struct ring *idse_ring_new(const struct idse_hello *hello);
+struct ring *idse_ring_own(const struct idse_hello *hello);
 struct ring *idse_ring_use(struct ring *ring);
 void idse_ring_drop(struct ring *ring);
 

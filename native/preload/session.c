@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "report.h"
 
 static const uint64_t RETRY = 1000000000; /* nanoseconds between attempts to connect */
@@ -118,7 +119,7 @@ static void attempt(struct session *session)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _Static_assert(sizeof(address.sun_path) == sizeof(session->path), "a path fits");
     memcpy(address.sun_path, session->path, sizeof(session->path));
-    session->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    session->socket = idse_apart(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (session->socket < 0 ||
         connect(session->socket, (struct sockaddr *)&address, sizeof(address))) {
         lost_by(session, session->path);

@@ -1,150 +1,9 @@
 /* A real libx264 behind the interposed functions, where the system has one; meant to run under ASan
  * and UBSan. The sidecar is a thread of this process. */
-#include <dlfcn.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include "encoder.h"
-#include "test_common.h"
+#include "test_sidecar.h"
 
 enum { PICTURES = 40 };
-
-void *x264_encoder_open_164(struct param *param);
-int x264_encoder_encode(void *handle, void **nals, int *count, struct picture *picture,
-                        struct picture *out);
-int x264_encoder_delayed_frames(void *handle);
-int x264_encoder_maximum_delayed_frames(void *handle);
-void x264_encoder_close(void *handle);
-
-/* -- a sidecar */
-
-struct sidecar {
-    int listener;
-    int lookahead;
-    int misbehave_after; /* answers; -1: never */
-    struct idse_message nonsense;
-    int connections, frames;
-};
-
-static bool read_whole(int from, void *into, size_t size)
-{
-    return recv(from, into, size, MSG_WAITALL) == (ssize_t)size;
-}
-
-static void answer(int connection, uint8_t *ring, const struct idse_hello *hello,
-                   const struct idse_frame *frame)
-{
-    float *offsets = (float *)(void *)(ring + frame->slot * idse_slot_bytes(hello) +
-                                       idse_offsets_at(hello));
-    for (int i = 0; i < MACROBLOCKS; i++)
-        offsets[i] = (float)(frame->index % 5);
-    struct idse_message told = {
-        .magic = IDSE_MAGIC, .version = IDSE_PROTOCOL_VERSION, .type = IDSE_OFFSETS};
-    told.body.offsets.index = frame->index;
-    told.body.offsets.slot = frame->slot;
-    send(connection, &told, sizeof(told), MSG_NOSIGNAL);
-}
-
-static void serve(struct sidecar *sidecar, int connection)
-{
-    struct idse_message in;
-    char control[CMSG_SPACE(sizeof(int))];
-    struct iovec part = {&in, sizeof(in)};
-    struct msghdr all = {.msg_iov = &part, .msg_iovlen = 1};
-    all.msg_control = control;
-    all.msg_controllen = sizeof(control);
-    if (recvmsg(connection, &all, MSG_WAITALL) != (ssize_t)sizeof(in))
-        return;
-    int memory;
-    memcpy(&memory, CMSG_DATA(CMSG_FIRSTHDR(&all)), sizeof(memory));
-    const struct idse_hello hello = in.body.hello;
-    struct stat facts;
-    CHECK(fstat(memory, &facts) == 0 && (uint64_t)facts.st_size == idse_ring_bytes(&hello));
-    const size_t size = idse_ring_bytes(&hello);
-    uint8_t *ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-    close(memory);
-    char options[IDSE_MAX_OPTIONS];
-    CHECK(hello.options_length == 0 || read_whole(connection, options, hello.options_length));
-    struct idse_message told = {
-        .magic = IDSE_MAGIC, .version = IDSE_PROTOCOL_VERSION, .type = IDSE_WELCOME};
-    told.body.welcome.lookahead = hello.flags & IDSE_LIVE ? 0 : (uint32_t)sidecar->lookahead;
-    send(connection, &told, sizeof(told), MSG_NOSIGNAL);
-    struct idse_frame pending[IDSE_MAX_SLOTS];
-    int count = 0, answered = 0;
-    while (read_whole(connection, &in, sizeof(in)) && in.type != IDSE_BYE) {
-        if (in.type == IDSE_FRAME) {
-            pending[count++] = in.body.frame;
-            sidecar->frames++;
-        }
-        const int keep = in.type == IDSE_END ? 0 : sidecar->lookahead;
-        for (; count > keep; count--) {
-            if (answered++ == sidecar->misbehave_after)
-                send(connection, &sidecar->nonsense, sizeof(in), MSG_NOSIGNAL);
-            answer(connection, ring, &hello, &pending[0]);
-            memmove(pending, pending + 1, sizeof(pending) - sizeof(*pending));
-        }
-    }
-    munmap(ring, size);
-}
-
-static void *accept_all(void *given)
-{
-    struct sidecar *sidecar = given;
-    int connection;
-    while ((connection = accept(sidecar->listener, NULL, NULL)) >= 0) {
-        sidecar->connections++;
-        serve(sidecar, connection);
-        close(connection);
-    }
-    return NULL;
-}
-
-/* -- a real encoder */
-
-static void (*param_default)(struct param *);
-static int (*param_parse)(struct param *, const char *, const char *);
-static int (*reconfig)(void *, struct param *);
-static void (*parameters)(void *, struct param *);
-static int (*headers)(void *, void **, int *);
-
-static void find(void *library, const char *name, void *function)
-{
-    void *found = dlsym(library, name);
-    memcpy(function, &found, sizeof(found));
-}
-
-static bool find_x264(void)
-{
-    void *library = dlopen("libx264.so.164", RTLD_NOW | RTLD_GLOBAL);
-    if (!library)
-        return false;
-    find(library, "x264_param_default", &param_default);
-    find(library, "x264_param_parse", &param_parse);
-    find(library, "x264_encoder_reconfig", &reconfig);
-    find(library, "x264_encoder_parameters", &parameters);
-    find(library, "x264_encoder_headers", &headers);
-    return true;
-}
-
-static void *open_one(void)
-{
-    struct param param;
-    param_default(&param);
-    param_parse(&param, "log", "-1");
-    param_parse(&param, "threads", "2");
-    param_parse(&param, "lookahead-threads", "1");
-    param_parse(&param, "rc-lookahead", "8");
-    param.width = WIDTH;
-    param.height = HEIGHT;
-    return x264_encoder_open_164(&param);
-}
 
 struct totals {
     int in, out, most_delayed;
@@ -205,7 +64,7 @@ static struct totals encode_all(void *handle)
 static struct totals encode_one(void)
 {
     freed = 0;
-    void *handle = open_one();
+    void *handle = open_one("2");
     CHECK(handle != NULL);
     const struct totals sum = encode_all(handle);
     CHECK(sum.out == PICTURES);
@@ -218,21 +77,12 @@ static struct totals encode_one(void)
 static void test_session(const char *path, const char *mode, int lookahead, int misbehave_after)
 {
     struct sidecar sidecar = {.lookahead = lookahead, .misbehave_after = misbehave_after};
-    memset(&sidecar.nonsense, 0x3c, sizeof(sidecar.nonsense));
-    sidecar.listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    unlink(path);
-    CHECK(bind(sidecar.listener, (struct sockaddr *)&address, sizeof(address)) == 0);
-    CHECK(listen(sidecar.listener, 4) == 0);
-    pthread_t thread;
-    pthread_create(&thread, NULL, accept_all, &sidecar);
-    setenv("IDSE_SOCKET", path, 1);
+    begin_sidecar(&sidecar, path);
     setenv("IDSE_MODE", mode, 1);
     const struct totals sum = encode_one();
     CHECK(strcmp(mode, "live") == 0 || misbehave_after >= 0 || sum.most_delayed >= lookahead);
     /* Closed with pictures held back, as an application that is interrupted does. */
-    void *handle = open_one();
+    void *handle = open_one("2");
     uint8_t *memory = calloc(WIDTH * HEIGHT * 2, 1);
     for (int i = 0; i < 9; i++) {
         struct picture picture = noise(memory, CSP_I420, 0), out;
@@ -243,10 +93,7 @@ static void test_session(const char *path, const char *mode, int lookahead, int 
     }
     x264_encoder_close(handle);
     free(memory);
-    shutdown(sidecar.listener, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(sidecar.listener);
-    unlink(path);
+    end_sidecar(&sidecar, path);
     CHECK(sidecar.connections >= 2 && sidecar.frames > 0);
 }
 
@@ -268,6 +115,13 @@ static int other_parse(struct param *param, const char *name, const char *value)
     return code;
 }
 
+static int other_alloc(struct picture *picture, int csp, int width, int height)
+{
+    const int code = real.picture_alloc(picture, csp, width, height);
+    picture->mb_info = picture->image.plane[0];
+    return code;
+}
+
 static void test_layouts(void)
 {
     CHECK(idse_resolve_library(164, NULL, (const void *)(uintptr_t)test_layouts, &real));
@@ -278,10 +132,15 @@ static void test_layouts(void)
     other = real;
     other.param_parse = other_parse;
     CHECK(idse_layout_problem(&other) != NULL);
+    other = real;
+    other.picture_alloc = other_alloc;
+    CHECK(idse_layout_problem(&other) != NULL);
     struct x264 none;
     CHECK(!idse_resolve_library(123, NULL, (const void *)(uintptr_t)test_layouts, &none));
     CHECK(none.open == NULL);
-    /* Such a library goes on encoding, unsteered. */
+    /* What cannot be called is left to whoever calls it. */
+    CHECK(!idse_encoder_new(&other, &none, false));
+    /* A library that is not known goes on encoding, unsteered. */
     setenv("IDSE_SOCKET", "/nowhere", 1);
     struct param param;
     param_default(&param);
