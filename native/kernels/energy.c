@@ -1,4 +1,5 @@
 #include "kernels.h"
+#include "wide.h"
 
 typedef struct {
     uint64_t sum, squares;
@@ -25,27 +26,38 @@ static moments edge_block(const uint8_t *plane, ptrdiff_t stride, int width, int
     return m;
 }
 
-#define INNER_BLOCK(name, type)                                                                   \
-    static inline moments name(const uint8_t *first, ptrdiff_t stride, int width, int height)      \
-    {                                                                                              \
-        uint32_t sum = 0, squares = 0; /* 256 samples of up to 12 bits fit */                      \
-        for (int y = 0; y < height; y++) {                                                         \
-            const type *row = (const type *)(const void *)(first + y * stride);                    \
-            for (int x = 0; x < width; x++) {                                                      \
-                const uint32_t value = row[x];                                                     \
-                sum += value;                                                                      \
-                squares += value * value;                                                          \
-            }                                                                                      \
-        }                                                                                          \
-        return (moments){sum, squares};                                                            \
+/* Sums of a block inside of an 8-bit plane, in a form that compilers turn into psadbw and pmaddwd. */
+static inline moments inner_block_8(const uint8_t *first, ptrdiff_t stride, int width, int height)
+{
+    int sum = 0, squares = 0;
+    for (int y = 0; y < height; y++) {
+        const uint8_t *row = first + y * stride;
+        for (int x = 0; x < width; x++) {
+            const int16_t value = row[x];
+            sum += value;
+            squares += value * value;
+        }
     }
+    return (moments){(uint64_t)sum, (uint64_t)squares};
+}
 
-INNER_BLOCK(inner_block_8, uint8_t)
-INNER_BLOCK(inner_block_16, uint16_t)
+static inline moments inner_block_16(const uint8_t *first, ptrdiff_t stride, int width, int height)
+{
+    uint32_t sum = 0, squares = 0; /* 256 samples of up to 12 bits fit */
+    for (int y = 0; y < height; y++) {
+        const uint16_t *row = (const uint16_t *)(const void *)(first + y * stride);
+        for (int x = 0; x < width; x++) {
+            const uint32_t value = row[x];
+            sum += value;
+            squares += value * value;
+        }
+    }
+    return (moments){sum, squares};
+}
 
-void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int width, int height,
-                            int sample_bytes, int block_width, int block_height, int rows, int cols,
-                            uint32_t *energy)
+WIDE void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int width, int height,
+                                 int sample_bytes, int block_width, int block_height, int rows,
+                                 int cols, uint32_t *energy)
 {
     const uint64_t count = (uint64_t)block_width * (uint64_t)block_height;
     for (int r = 0; r < rows; r++)

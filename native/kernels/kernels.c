@@ -3,5 +3,5 @@
 /* Changes with every signature or struct; idse.native checks it at load. */
 int idse_kernels_abi(void)
 {
-    return 4;
+    return 5;
 }

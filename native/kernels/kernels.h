@@ -1,4 +1,4 @@
-/* Kernels over pictures: luma pyramids, block matching, macroblock statistics, transformed gradients.
+/* Kernels over pictures: luma planes, block matching, macroblock statistics, transformed gradients.
  *
  * Nothing here allocates or keeps state. Sizes and pointers are validated by the caller
  * (plugin/idse/kernels.py), which is the only one. */
@@ -12,29 +12,27 @@
 
 enum {
     IDSE_MB = 16,       /* luma samples across a macroblock */
-    IDSE_FULL_PAD = 64, /* samples of border on every side of a full-size luma plane */
-    IDSE_HALF_PAD = 32, /* and of a half-size one */
+    IDSE_FULL_PAD = 32, /* samples of border on every side of a full-size luma plane */
+    IDSE_SMALL_PAD = 8, /* and of one of a quarter of its width and height */
 };
 
 EXPORT int idse_kernels_abi(void);
 
 /* Copies `luma` (8-bit samples, or 16-bit ones of `depth` bits) into `full`: 8 bit, extended to whole
- * macroblocks and by IDSE_FULL_PAD by repeating its edge. `half` gets the means of 2x2 samples, with
- * IDSE_HALF_PAD of border. Both are tight: their strides are the padded widths. */
-EXPORT void idse_kernels_luma_pyramid(const void *luma, ptrdiff_t stride, int width, int height,
-                                      int depth, int rows, int cols, uint8_t *full, uint8_t *half);
+ * macroblocks and by IDSE_FULL_PAD by repeating its edge. `small` gets the means of 4x4 samples, with
+ * IDSE_SMALL_PAD of border. Both are tight: their strides are the padded widths. */
+EXPORT void idse_kernels_luma_planes(const void *luma, ptrdiff_t stride, int width, int height,
+                                     int depth, int rows, int cols, uint8_t *full, uint8_t *small);
 
-/* Block matching of every macroblock of `current` in `previous` (half-size planes as above).
- * `temporal`: the previous field's vectors, or NULL. `hints`: n_hints further candidates per
- * macroblock. All vectors are (dx, dy) in half-size samples, int16, rows*cols*2 (hints: rows*cols*
- * n_hints*2). */
+/* Block matching of every macroblock of `current` in `previous` (small planes as above).
+ * `temporal`: the previous field's vectors, or NULL. All vectors are (dx, dy) in luma samples, int16,
+ * rows*cols*2. */
 EXPORT void idse_kernels_motion_search(const uint8_t *current, const uint8_t *previous, int rows,
-                                       int cols, const int16_t *temporal, const int16_t *hints,
-                                       int n_hints, int16_t *vectors);
+                                       int cols, const int16_t *temporal, int16_t *vectors);
 
-/* Refines `vectors` (half-size samples in, full-size samples out) by one sample on the full-size
- * planes. `residual`: mean absolute difference of the macroblock to its best match; `activity`: mean
- * absolute difference to its left or upper neighbour sample, whichever is smaller. */
+/* Refines `vectors`, as found above, by one sample on the full-size planes. `residual`: mean absolute
+ * difference of the macroblock to its best match; `activity`: mean absolute difference to its left
+ * or upper neighbour sample, whichever is smaller. */
 EXPORT void idse_kernels_motion_refine(const uint8_t *current, const uint8_t *previous, int rows,
                                        int cols, int16_t *vectors, float *residual,
                                        float *activity);
@@ -51,6 +49,12 @@ EXPORT void idse_kernels_ac_energy(const void *plane, ptrdiff_t stride, int widt
  * `vectors`: rows*cols*2 (dx, dy) in luma samples. What comes from outside counts for the edge. */
 EXPORT void idse_kernels_flow_back(const float *values, int planes, const float *vectors,
                                    const float *share, int rows, int cols, float *out);
+
+/* The other way: `out` (planes*rows*cols) gets for every macroblock of a picture the interpolation of
+ * `values`, which are the previous picture's, at the place that its content comes from, times
+ * `share`. */
+EXPORT void idse_kernels_carry(const float *values, int planes, const float *vectors,
+                               const float *share, int rows, int cols, float *out);
 
 /* `count` gradients of a plane of `height` x `width` samples, `row_step` floats apart. */
 typedef struct {

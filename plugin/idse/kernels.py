@@ -1,4 +1,4 @@
-"""The C kernels over pictures (``native/kernels``): luma pyramids, block matching, AC energy.
+"""The C kernels over pictures (``native/kernels``): luma planes, block matching, AC energy.
 
 Everything is checked here before C sees a pointer. The kernels keep no state and allocate nothing,
 so they may be called from several threads, each with its own arrays.
@@ -21,13 +21,14 @@ from idse.picture import MACROBLOCK
 if TYPE_CHECKING:
     from idse.picture import Picture, Plane
 
-ABI = 4  # of the library, for other modules that declare some of its functions
-_FULL_PAD = 64
-_HALF_PAD = 32
+ABI = 5  # of the library, for other modules that declare some of its functions
+_FULL_PAD = 32
+_SMALL_PAD = 8
 # x264 holds picture sides in 16 bits of macroblock arithmetic; vectors here are int16 as well.
 _MAX_SIDE = 16384
 
 Vectors = npt.NDArray[np.int16]
+FloatMap = npt.NDArray[np.float32]
 _pointer = ctypes.c_void_p
 _int = ctypes.c_int
 
@@ -36,16 +37,17 @@ _int = ctypes.c_int
 def _library() -> ctypes.CDLL:
     library = native.load("idse_kernels", ABI)
     signatures: dict[str, list[Any]] = {
-        # luma, stride, width, height, depth, rows, cols, full, half
-        "luma_pyramid": [_pointer, ctypes.c_ssize_t, *[_int] * 5, _pointer, _pointer],
-        # current, previous, rows, cols, temporal, hints, n_hints, vectors
-        "motion_search": [_pointer, _pointer, _int, _int, _pointer, _pointer, _int, _pointer],
+        # luma, stride, width, height, depth, rows, cols, full, small
+        "luma_planes": [_pointer, ctypes.c_ssize_t, *[_int] * 5, _pointer, _pointer],
+        # current, previous, rows, cols, temporal, vectors
+        "motion_search": [_pointer, _pointer, _int, _int, _pointer, _pointer],
         # current, previous, rows, cols, vectors, residual, activity
         "motion_refine": [_pointer, _pointer, _int, _int, _pointer, _pointer, _pointer],
         # plane, stride, width, height, sample_bytes, block_width, block_height, rows, cols, energy
         "ac_energy": [_pointer, ctypes.c_ssize_t, *[_int] * 7, _pointer],
         # values, planes, vectors, share, rows, cols, out
         "flow_back": [_pointer, _int, _pointer, _pointer, _int, _int, _pointer],
+        "carry": [_pointer, _int, _pointer, _pointer, _int, _int, _pointer],
     }
     for name, arguments in signatures.items():
         function = getattr(library, f"idse_kernels_{name}")
@@ -66,25 +68,41 @@ def _checked_plane(plane: Plane) -> Plane:
 
 
 @dataclass(frozen=True, eq=False)
-class LumaPyramid:
-    """8-bit luma of one picture at full and half size, whole macroblocks with a border.
+class LumaPlanes:
+    """8-bit luma of one picture at full and quarter size, whole macroblocks with a border.
 
     Attributes
     ----------
     mb_shape
         Macroblock rows and columns.
-    full, half
-        uint8, ``(16 rows + 128, 16 cols + 128)`` and ``(8 rows + 64, 8 cols + 64)``. 10-bit samples
+    full, small
+        uint8, ``(16 rows + 64, 16 cols + 64)`` and ``(4 rows + 16, 4 cols + 16)``. 10-bit samples
         are shifted down to 8 bit.
     """
 
     mb_shape: tuple[int, int]
     full: npt.NDArray[np.uint8]
-    half: npt.NDArray[np.uint8]
+    small: npt.NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, mb_shape: tuple[int, int]) -> LumaPlanes:
+        """Return planes that nothing was written to yet."""
+        rows, cols = mb_shape
+        full = (rows * MACROBLOCK + 2 * _FULL_PAD, cols * MACROBLOCK + 2 * _FULL_PAD)
+        small = (rows * 4 + 2 * _SMALL_PAD, cols * 4 + 2 * _SMALL_PAD)
+        return cls(mb_shape, np.empty(full, np.uint8), np.empty(small, np.uint8))
 
 
-def luma_pyramid(picture: Picture) -> LumaPyramid:
-    """Return the luma of ``picture`` in the form that :func:`motion_search` takes.
+def luma_planes(picture: Picture, into: LumaPlanes | None = None) -> LumaPlanes:
+    """Return a copy of the luma of ``picture`` in the form that :func:`motion_search` takes.
+
+    Parameters
+    ----------
+    picture
+        Of any format.
+    into
+        What is written over and returned where it has the right size: memory that is touched for
+        the first time costs more than the copy.
 
     Raises
     ------
@@ -93,11 +111,9 @@ def luma_pyramid(picture: Picture) -> LumaPyramid:
     """
     rows, cols = picture.format.mb_shape
     luma = _checked_plane(picture.planes[0])
-    full = np.empty(
-        (rows * MACROBLOCK + 2 * _FULL_PAD, cols * MACROBLOCK + 2 * _FULL_PAD), np.uint8
-    )
-    half = np.empty((rows * 8 + 2 * _HALF_PAD, cols * 8 + 2 * _HALF_PAD), np.uint8)
-    _library().idse_kernels_luma_pyramid(
+    if into is None or into.mb_shape != (rows, cols):
+        into = LumaPlanes.empty((rows, cols))
+    _library().idse_kernels_luma_planes(
         luma.ctypes.data,
         luma.strides[0],
         luma.shape[1],
@@ -105,16 +121,10 @@ def luma_pyramid(picture: Picture) -> LumaPyramid:
         picture.format.bit_depth,
         rows,
         cols,
-        full.ctypes.data,
-        half.ctypes.data,
+        into.full.ctypes.data,
+        into.small.ctypes.data,
     )
-    return LumaPyramid((rows, cols), full, half)
-
-
-def _checked_vectors(vectors: Vectors, shape: tuple[int, ...], what: str) -> Vectors:
-    if vectors.shape != shape or vectors.dtype != np.int16:
-        raise InputError(f"{what} are {vectors.dtype} {vectors.shape}, expected int16 {shape}")
-    return np.ascontiguousarray(vectors)
+    return into
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +133,6 @@ class BlockMatch:
 
     Attributes
     ----------
-    search
-        int16 ``(rows, cols, 2)``: dx, dy in half-size samples, the next search's predictors.
     vectors
         int16 ``(rows, cols, 2)``: dx, dy in luma samples.
     residual
@@ -135,32 +143,26 @@ class BlockMatch:
         neighbour, whichever is smaller: what intra prediction at its simplest leaves.
     """
 
-    search: Vectors
     vectors: Vectors
-    residual: npt.NDArray[np.float32]
-    activity: npt.NDArray[np.float32]
+    residual: FloatMap
+    activity: FloatMap
 
 
 def motion_search(
-    current: LumaPyramid,
-    previous: LumaPyramid,
-    *,
-    temporal: Vectors | None = None,
-    hints: Vectors | None = None,
+    current: LumaPlanes, previous: LumaPlanes, *, temporal: Vectors | None = None
 ) -> BlockMatch:
     """Match every macroblock of ``current`` in ``previous``.
 
-    Candidates are standing still, the neighbours' vectors, ``temporal`` and ``hints``; the best is
-    refined at half size and then by one sample at full size.
+    Candidates are standing still, the neighbours' vectors and ``temporal``; the best is refined at
+    quarter size, brought to full size between its neighbours' residuals, and refined there by one
+    sample.
 
     Parameters
     ----------
     current, previous
-        Pyramids of equal size.
+        Luma of equal size.
     temporal
-        ``search`` of the previous picture's match.
-    hints
-        int16 ``(rows, cols, n, 2)``: further candidates, in half-size samples.
+        ``vectors`` of the previous picture's match.
 
     Raises
     ------
@@ -173,31 +175,23 @@ def motion_search(
             f"pictures of {current.mb_shape} and {previous.mb_shape} macroblocks cannot be matched"
         )
     if temporal is not None:
-        temporal = _checked_vectors(temporal, (rows, cols, 2), "temporal vectors")
-    n_hints = 0
-    if hints is not None:
-        n_hints = hints.shape[2] if hints.ndim == 4 else 0
-        hints = _checked_vectors(hints, (rows, cols, n_hints, 2), "hint vectors")
-    search = np.empty((rows, cols, 2), np.int16)
+        shape = (rows, cols, 2)
+        if temporal.shape != shape or temporal.dtype != np.int16:
+            raise InputError(
+                f"temporal vectors are {temporal.dtype} {temporal.shape}, expected int16 {shape}"
+            )
+        temporal = np.ascontiguousarray(temporal)
+    vectors = np.empty((rows, cols, 2), np.int16)
+    residual = np.empty((rows, cols), np.float32)
+    activity = np.empty((rows, cols), np.float32)
     _library().idse_kernels_motion_search(
-        current.half.ctypes.data,
-        previous.half.ctypes.data,
+        current.small.ctypes.data,
+        previous.small.ctypes.data,
         rows,
         cols,
         None if temporal is None else temporal.ctypes.data,
-        None if hints is None else hints.ctypes.data,
-        n_hints,
-        search.ctypes.data,
+        vectors.ctypes.data,
     )
-    return _refine(current, previous, search)
-
-
-def _refine(current: LumaPyramid, previous: LumaPyramid, search: Vectors) -> BlockMatch:
-    """Bring vectors from half to full size and measure what they leave."""
-    rows, cols = current.mb_shape
-    vectors = search.copy()
-    residual = np.empty((rows, cols), np.float32)
-    activity = np.empty((rows, cols), np.float32)
     _library().idse_kernels_motion_refine(
         current.full.ctypes.data,
         previous.full.ctypes.data,
@@ -207,7 +201,7 @@ def _refine(current: LumaPyramid, previous: LumaPyramid, search: Vectors) -> Blo
         residual.ctypes.data,
         activity.ctypes.data,
     )
-    return BlockMatch(search, vectors, residual, activity)
+    return BlockMatch(vectors, residual, activity)
 
 
 def ac_energy(picture: Picture) -> npt.NDArray[np.uint32]:
@@ -239,11 +233,7 @@ def ac_energy(picture: Picture) -> npt.NDArray[np.uint32]:
     return energy
 
 
-def flow_back(
-    values: npt.NDArray[np.float32],
-    vectors: npt.NDArray[np.float32],
-    share: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
+def flow_back(values: FloatMap, vectors: FloatMap, share: FloatMap) -> FloatMap:
     """Hand what the macroblocks of a picture hold back to where their content comes from.
 
     Parameters
@@ -266,20 +256,47 @@ def flow_back(
     InputError
         Shapes or types do not fit.
     """
+    return _flow("flow_back", values, vectors, share)
+
+
+def carry(values: FloatMap, vectors: FloatMap, share: FloatMap) -> FloatMap:
+    """Bring what the previous picture's macroblocks hold to where their content has moved.
+
+    Parameters
+    ----------
+    values
+        float32 ``(n, rows, cols)``: n quantities of the previous picture's macroblocks.
+    vectors, share
+        As for :func:`flow_back`, of the picture; ``share`` is the part that arrives.
+
+    Returns
+    -------
+    float32 ``(n, rows, cols)``: for every macroblock of the picture the bilinear interpolation at
+    its content's previous place; at the edge where that is outside.
+
+    Raises
+    ------
+    InputError
+        Shapes or types do not fit.
+    """
+    return _flow("carry", values, vectors, share)
+
+
+def _flow(name: str, values: FloatMap, vectors: FloatMap, share: FloatMap) -> FloatMap:
     rows, cols = share.shape if share.ndim == 2 else (0, 0)
     expected = {
         "share": (share, (rows, cols)),
         "values": (values, (len(values), rows, cols)),
         "vectors": (vectors, (rows, cols, 2)),
     }
-    for name, (array, shape) in expected.items():
+    for what, (array, shape) in expected.items():
         if array.dtype != np.float32 or array.shape != shape or not array.size:
             raise InputError(
-                f"{name} is {array.dtype} {array.shape}, expected float32 of {shape}, not empty"
+                f"{what} is {array.dtype} {array.shape}, expected float32 of {shape}, not empty"
             )
     values, vectors, share = (np.ascontiguousarray(a) for a in (values, vectors, share))
     out = np.empty_like(values)
-    _library().idse_kernels_flow_back(
+    getattr(_library(), f"idse_kernels_{name}")(
         values.ctypes.data,
         len(values),
         vectors.ctypes.data,

@@ -6,14 +6,12 @@ import av
 import numpy as np
 import pytest
 
-from idse.errors import InputError
-from idse.importance.motion import MotionEstimator, hints_from_decoder
+from idse.importance.motion import MotionEstimator
 from idse.picture import Picture, PictureFormat
 
 pytestmark = pytest.mark.fast
 
 WIDTH, HEIGHT = 320, 240
-FIELDS = ("source", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 
 
 def texture(seed, size=(400, 520)):
@@ -83,22 +81,20 @@ def test_a_change_of_size_starts_anew():
 def _frames(path, count):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.options = {"flags2": "+export_mvs"}
         for _, frame in zip(range(count), container.decode(stream), strict=False):
             form = PictureFormat(width=frame.width, height=frame.height)
             planes = tuple(
                 np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[: p.height, : p.width]
                 for p in frame.planes
             )
-            side = frame.side_data.get("MOTION_VECTORS")
-            yield Picture(planes=planes, format=form), None if side is None else side.to_ndarray()
+            yield Picture(planes=planes, format=form)
 
 
 def test_cuts_between_clips_and_only_there(shared):
     """Three fixed cameras joined: a cut where they meet, none inside."""
     names = ("vtest.avi", "intel-car-detection.mp4", "intel-one-by-one-person-detection.mp4")
     # The corridor is flat and its source's keyframes differ from what precedes them (frame 80).
-    clips = [[p for p, _ in _frames(shared / "video" / name, 100)] for name in names]
+    clips = [list(_frames(shared / "video" / name, 100)) for name in names]
     for clip in clips:
         estimator = MotionEstimator()
         fields = [estimator.push(p) for p in clip]
@@ -129,48 +125,6 @@ def test_a_darker_frame_is_no_cut_but_a_white_flash_may_be():
     estimator = MotionEstimator()
     estimator.push(picture(scene, 1.0, 1))
     assert not estimator.push(picture(scene * 0.98, 1.0, 2)).scene_cut
-
-
-def test_decoder_vectors_reach_where_the_search_alone_does_not():
-    """A jump further than the search looks, over a texture without slopes to follow."""
-    rng = np.random.default_rng(0)
-    scene = np.kron(rng.integers(20, 230, (100, 130)), np.ones((4, 4)))
-    before, after = window(scene, 0, 40), window(scene, 96, 40)
-    form = [
-        (n, "<i4") for n in ("source", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
-    ]
-    vectors = np.zeros(15 * 20, np.dtype(form))
-    vectors["source"] = -1
-    vectors["dst_x"] = np.tile(np.arange(20) * 16 + 8, 15)
-    vectors["dst_y"] = np.repeat(np.arange(15) * 16 + 8, 20)
-    vectors["motion_x"] = 96 * 4
-    vectors["motion_scale"] = 4
-    residuals = []
-    for given in (None, vectors):
-        estimator = MotionEstimator()
-        estimator.push(picture(before))
-        residuals.append(estimator.push(picture(after), given).residual[:, 1:12].mean())
-    assert residuals[1] < 0.1 < residuals[0]
-
-
-def test_vectors_to_the_future_are_turned_round():
-    fields = [(name, "<i4") for name in FIELDS]
-    vectors = np.array([(1, 24, 8, 16, -8, 4), (-1, 999, 8, 4, 4, 4)], fields)
-    hints = hints_from_decoder(vectors, (2, 3))
-    assert hints[0, 1].tolist() == [[-2, 1], [-1, 0]]
-    assert np.count_nonzero(hints) == 3
-    with pytest.raises(InputError, match="motion_scale"):
-        hints_from_decoder(np.zeros(2, [("source", "<i4")]), (2, 3))
-
-
-def test_takes_what_pyav_exports(shared):
-    estimator = MotionEstimator()
-    given = 0
-    for frame, vectors in _frames(shared / "video" / "intel-car-detection.mp4", 12):
-        given += vectors is not None
-        field = estimator.push(frame, vectors)
-    assert given > 5
-    assert np.isfinite(field.vectors).all()
 
 
 def test_is_deterministic():

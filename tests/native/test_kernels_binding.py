@@ -42,24 +42,31 @@ def test_ac_energy_is_the_sum_of_squared_deviations_over_all_planes(pix_fmt, siz
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
-def test_pyramid_extends_edges_and_halves(pix_fmt):
+def test_planes_extend_edges_and_shrink(pix_fmt):
     picture = _picture(50, 34, pix_fmt, pad=3)
-    pyramid = kernels.luma_pyramid(picture)
+    planes = kernels.luma_planes(picture)
     luma = picture.planes[0].astype(np.int64) >> (picture.format.bit_depth - 8)
-    full = np.pad(luma, ((64, 64 + 14), (64, 64 + 14)), mode="edge")
-    assert np.array_equal(pyramid.full, full)
-    inner = full[64:-64, 64:-64]
-    half = (inner[::2, ::2] + inner[1::2, ::2] + inner[::2, 1::2] + inner[1::2, 1::2] + 2) >> 2
-    assert np.array_equal(pyramid.half, np.pad(half, 32, mode="edge"))
+    whole = np.pad(luma, ((0, 14), (0, 14)), mode="edge")
+    assert np.array_equal(planes.full, np.pad(whole, 32, mode="edge"))
+    small = (whole.reshape(12, 4, 16, 4).sum((1, 3)) + 8) >> 4
+    assert np.array_equal(planes.small, np.pad(small, 8, mode="edge"))
+
+
+def test_planes_are_written_over_where_they_fit():
+    first, other = _picture(50, 34, seed=1), _picture(50, 34, seed=2)
+    into = kernels.luma_planes(first)
+    assert kernels.luma_planes(other, into=into) is into
+    assert np.array_equal(into.full, kernels.luma_planes(other).full)
+    assert kernels.luma_planes(_picture(80, 34), into=into) is not into
 
 
 def test_residual_and_activity_are_what_their_vectors_say():
-    current, previous = (kernels.luma_pyramid(_picture(80, 64, seed=s)) for s in (1, 2))
+    current, previous = (kernels.luma_planes(_picture(80, 64, seed=s)) for s in (1, 2))
     match = kernels.motion_search(current, previous)
     now, before = current.full.astype(int), previous.full.astype(int)
     for row in range(4):
         for col in range(5):
-            y, x = 64 + 16 * row, 64 + 16 * col
+            y, x = 32 + 16 * row, 32 + 16 * col
             dx, dy = match.vectors[row, col]
             block = now[y : y + 16, x : x + 16]
             there = before[y + dy : y + dy + 16, x + dx : x + dx + 16]
@@ -69,23 +76,23 @@ def test_residual_and_activity_are_what_their_vectors_say():
             assert match.activity[row, col] == min(left, above)
 
 
-def test_hints_out_of_reach_stay_inside_the_plane():
-    pyramid = kernels.luma_pyramid(_picture(40, 40))
-    hints = np.full((3, 3, 2, 2), 32767, np.int16)
-    hints[:, :, 1] = -32768
-    match = kernels.motion_search(pyramid, pyramid, hints=hints, temporal=hints[:, :, 0])
+def test_predictors_out_of_reach_stay_inside_the_plane():
+    planes, other = (kernels.luma_planes(_picture(40, 40, seed=s)) for s in (1, 2))
+    temporal = np.full((3, 3, 2), 32767, np.int16)
+    temporal[1] = -32768
+    match = kernels.motion_search(planes, other, temporal=temporal)
+    assert np.abs(match.vectors).max() <= 3 * 16 + 32
+    match = kernels.motion_search(planes, planes, temporal=temporal)
     assert (match.vectors == 0).all()
     assert (match.residual == 0).all()
 
 
 def test_refuses_arrays_that_do_not_fit():
-    small, large = (kernels.luma_pyramid(_picture(n, n)) for n in (32, 48))
+    small, large = (kernels.luma_planes(_picture(n, n)) for n in (32, 48))
     with pytest.raises(InputError, match=r"\(3, 3\) and \(2, 2\)"):
         kernels.motion_search(large, small)
     with pytest.raises(InputError, match=r"temporal vectors are float32 \(2, 2, 2\)"):
         kernels.motion_search(small, small, temporal=np.zeros((2, 2, 2), np.float32))
-    with pytest.raises(InputError, match=r"hint vectors are int16 \(2, 3, 1, 2\)"):
-        kernels.motion_search(small, small, hints=np.zeros((2, 3, 1, 2), np.int16))
 
 
 def test_flow_back_splits_values_between_the_macroblocks_that_they_overlap():
@@ -109,11 +116,25 @@ def test_flow_back_keeps_inside_what_comes_from_outside():
     assert out.sum() == 9
 
 
-def test_flow_back_refuses_arrays_that_do_not_fit():
+def test_carry_interpolates_where_content_comes_from():
+    values = np.zeros((2, 4, 5), np.float32)
+    values[0, 1, 2], values[1] = 8.0, 3.0
+    vectors = np.zeros((4, 5, 2), np.float32)
+    vectors[2, 1] = (12, -8)
+    vectors[0, 0] = (np.nan, -1e9)
+    share = np.full((4, 5), 0.5, np.float32)
+    out = kernels.carry(values, vectors, share)
+    assert out[0, 2, 1] == 8 * 0.5 * 0.75 * 0.5
+    assert out[0, 1, 2] == 4.0
+    assert (out[1] == 1.5).all()
+
+
+@pytest.mark.parametrize("move", [kernels.flow_back, kernels.carry])
+def test_what_moves_maps_refuses_arrays_that_do_not_fit(move):
     values, vectors = np.ones((1, 3, 3), np.float32), np.zeros((3, 3, 2), np.float32)
     with pytest.raises(InputError, match=r"vectors is float32 \(3, 2, 2\), expected .*\(3, 3, 2\)"):
-        kernels.flow_back(values, vectors[:, 1:], values[0])
+        move(values, vectors[:, 1:], values[0])
     with pytest.raises(InputError, match=r"values is float64 \(1, 3, 3\)"):
-        kernels.flow_back(values.astype(float), vectors, values[0])
+        move(values.astype(float), vectors, values[0])
     with pytest.raises(InputError, match="share is float32"):
-        kernels.flow_back(values, vectors, values[0, 0])
+        move(values, vectors, values[0, 0])

@@ -34,7 +34,7 @@ def quick(limit, **options):
 
 
 def frames(path):
-    with Source(str(path), warnings=Warnings(), motion_vectors=True) as source:
+    with Source(str(path), warnings=Warnings()) as source:
         return [item for item in source.items() if isinstance(item, DecodedFrame)]
 
 
@@ -140,16 +140,12 @@ def test_a_bound_above_the_size_changes_nothing(tmp_path):
     assert (tmp_path / "with.mp4").read_bytes() == (tmp_path / "without.mp4").read_bytes()
 
 
-def test_motion_vectors_are_scaled_with_the_picture(tmp_path):
+def test_a_scaled_frame_keeps_its_number_and_time(tmp_path):
     path = clip(tmp_path / "in.mp4", "-c:v", "libx264", "-bf", "0", size="320x192")
-    item = next(item for item in frames(path) if item.motion_vectors is not None)
-    vectors = item.motion_vectors
+    item = frames(path)[1]
     scaled = Scaler(item.picture.format, (160, 96), "").frame(item)
     assert scaled.picture.planes[0].shape == (96, 160)
     assert (scaled.picture.index, scaled.time) == (item.picture.index, item.time)
-    assert np.array_equal(scaled.motion_vectors["dst_x"], np.rint(vectors["dst_x"] / 2))
-    assert np.array_equal(scaled.motion_vectors["motion_y"], np.rint(vectors["motion_y"] / 2))
-    assert np.array_equal(scaled.motion_vectors["source"], vectors["source"])
 
 
 def test_interlaced_pictures_are_refused(tmp_path):

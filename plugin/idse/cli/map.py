@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     warnings = Warnings()
     drawing = None
     maps: list[ImportanceMap] = []
-    with Source(args.input, warnings=warnings, motion_vectors=True) as source:
+    with Source(args.input, warnings=warnings) as source:
         networks = load_networks(args.model or [DEFAULT_MODEL])
         analyser = Analyser(networks, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
         spectrum = None
@@ -129,7 +129,7 @@ def _analyse(
     for item in source.items():
         if not isinstance(item, DecodedFrame):
             continue
-        field = motion.push(item.picture, item.motion_vectors)
+        field = motion.push(item.picture)
         seconds = float(item.time.pts * source.time_base)
         if not schedule.due(seconds, cut=field is None or field.scene_cut):
             continue

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from idse import kernels
 from idse.errors import InputError
-from idse.picture import MACROBLOCK
 
 if TYPE_CHECKING:
     from idse.importance.motion import FloatMap, MotionField
@@ -54,18 +54,9 @@ def carry(log_weight: FloatMap, field: MotionField) -> FloatMap:
         )
     if field.scene_cut:
         return np.zeros_like(log_weight)
-    rows, cols = field.reliability.shape
-    y = np.arange(rows, dtype=np.float32)[:, None] + field.vectors[..., 1] / MACROBLOCK
-    x = np.arange(cols, dtype=np.float32)[None, :] + field.vectors[..., 0] / MACROBLOCK
-    y = np.clip(y, 0, rows - 1)
-    x = np.clip(x, 0, cols - 1)
-    top, left = y.astype(np.intp), x.astype(np.intp)
-    bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, cols - 1)
-    fy, fx = y - top, x - left
-    upper = log_weight[..., top, left] * (1 - fx) + log_weight[..., top, right] * fx
-    lower = log_weight[..., bottom, left] * (1 - fx) + log_weight[..., bottom, right] * fx
-    moved = upper * (1 - fy) + lower * fy
-    return np.asarray(moved * (1 - _FADE * (1 - field.reliability)), np.float32)
+    maps = log_weight.reshape(-1, *field.reliability.shape).astype(np.float32, copy=False)
+    share = 1 - np.float32(_FADE) * (1 - field.reliability)
+    return kernels.carry(maps, field.vectors, share).reshape(log_weight.shape)
 
 
 class ImportanceTrack:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeVar
 
 from idse.allocation.policy import Rect
 from idse.codecs.x264 import colour_options
@@ -104,18 +101,6 @@ def scaled_size(form: PictureFormat, scale: Fraction) -> tuple[int, int]:
     return min(width, form.width), min(height, form.height)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ScaledFrame(DecodedFrame):
-    """A frame that is smaller than it was decoded; its motion vectors are scaled alike."""
-
-    scaled_vectors: npt.NDArray[Any] | None = None
-
-    @property
-    def motion_vectors(self) -> npt.NDArray[Any] | None:
-        """The bitstream's vectors in samples of the scaled picture."""
-        return self.scaled_vectors
-
-
 class Scaler:
     """Scales decoded frames to one size.
 
@@ -159,21 +144,7 @@ class Scaler:
         if not self.changes:
             return item
         frame, picture = resized(item.frame, self.form, item.picture.index)
-        vectors = item.motion_vectors
-        if vectors is not None:
-            vectors = self._scale_vectors(vectors)
-        return ScaledFrame(frame, picture, item.time, vectors)
-
-    def _scale_vectors(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        scaled = vectors.copy()
-        for axis, new, old in (
-            ("x", self.form.width, self._source.width),
-            ("y", self.form.height, self._source.height),
-        ):
-            for name in (f"dst_{axis}", f"motion_{axis}"):
-                if name in (scaled.dtype.names or ()):
-                    scaled[name] = np.rint(vectors[name] * (new / old))
-        return scaled
+        return DecodedFrame(frame, picture, item.time)
 
     def aspect(self, aspect: Fraction | None) -> Fraction | None:
         """Return the sample aspect ratio that keeps the picture's shape; None is unspecified."""

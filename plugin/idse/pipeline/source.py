@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
-from av.codec.context import Flags2, ThreadType
+from av.codec.context import ThreadType
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    import numpy.typing as npt
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -63,12 +62,6 @@ class DecodedFrame:
         """Bytes that its planes hold."""
         return sum(plane.nbytes for plane in self.picture.planes)
 
-    @property
-    def motion_vectors(self) -> npt.NDArray[Any] | None:
-        """The bitstream's vectors as FFmpeg exports them; None where there are none."""
-        found = side_data(self.frame).get("MOTION_VECTORS")
-        return None if found is None else found.to_ndarray()
-
 
 Item: TypeAlias = "DecodedFrame | av.Packet[Any]"
 
@@ -82,8 +75,6 @@ class Source:
         Path, ``"-"`` for standard input, or any URL that FFmpeg reads (rtsp, udp, http...).
     warnings
         Where damage that does not end the run is told.
-    motion_vectors
-        Whether decoded frames should carry the bitstream's motion vectors.
 
     Raises
     ------
@@ -91,7 +82,7 @@ class Source:
         It cannot be opened, is no media file, or has no video.
     """
 
-    def __init__(self, url: str, *, warnings: Warnings, motion_vectors: bool = False) -> None:
+    def __init__(self, url: str, *, warnings: Warnings) -> None:
         self.url = url
         self._warnings = warnings
         self._form: PictureFormat | None = None
@@ -114,8 +105,6 @@ class Source:
             self.copied: tuple[Stream, ...] = tuple(
                 stream for stream in self.container.streams if stream is not self.video
             )
-            if motion_vectors:
-                self.video.codec_context.flags2 |= Flags2.export_mvs
             self.video.thread_type = ThreadType.AUTO
         except BaseException:
             self.container.close()

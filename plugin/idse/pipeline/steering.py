@@ -203,7 +203,7 @@ class Steering:
 
     def _look(self, seen: _Seen) -> None:
         picture, seconds = seen.frame.picture, seen.seconds
-        field = self._motion.push(picture, seen.frame.motion_vectors)
+        field = self._motion.push(picture)
         fresh = None
         try:
             fresh = self._fresh(picture, seconds, cut=field is None or field.scene_cut)
@@ -319,7 +319,7 @@ def open_steering(
 def lookahead_of(options: SteeringOptions, facts: EncodeFacts) -> int:
     """Return how many frames a frame of an encode waits for, where nothing else limits it."""
     # A file's maps are as far apart as whoever made it liked.
-    every = options.analyse_every if options.maps is None else None
+    every = options.interval if options.maps is None else None
     return waiting_pictures(every, rate=facts.rate, form=facts.form)
 
 

@@ -198,7 +198,7 @@ class _Transcode:
 
     def open_source(self) -> Source:
         """Open the source, once more where it was open before."""
-        return Source(self._url, warnings=self._warnings, motion_vectors=self._steer is not None)
+        return Source(self._url, warnings=self._warnings)
 
     def _kept(
         self,
