@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from idse.errors import InputError
+from idse.picture import MACROBLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +52,8 @@ class Photographs:
     side
         Of the crops, in samples. Pictures that are smaller, after halving, are left out.
     weights
-        Maps by the picture's path relative to the folder, ``(3, rows, columns)``: what an error in
-        Y', Cb, Cr costs there (see `idse.learned.vae.importance`).
+        By the picture's path relative to the folder: what an error in Y', Cb, Cr costs in each
+        block of 16x16 samples, ``(3, rows, columns)`` (see `idse.learned.vae.importance`).
 
     Raises
     ------
@@ -98,7 +99,7 @@ class Photographs:
             window = (slice(top, top + self.side), slice(left, left + self.side))
             pictures.append(_mirror(picture[window], mirrored))
             if self._maps is not None:
-                maps.append(_mirror(_cut(self._maps[index], picture.shape, window), mirrored))
+                maps.append(_mirror(_cut(self._maps[index], window), mirrored))
         return Crops(
             pictures=_planes(pictures).float() / 255, weights=_planes(maps) if maps else None
         )
@@ -119,14 +120,9 @@ def load_photograph(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def _cut(
-    weights: npt.NDArray[np.float32], shape: tuple[int, ...], window: tuple[slice, slice]
-) -> npt.NDArray[np.float32]:
-    """Return a map's values at every sample of a window of its picture, channels last."""
-    rows, columns = (
-        np.arange(part.start, part.stop) * cells // size
-        for part, cells, size in zip(window, weights.shape[1:], shape[:2], strict=True)
-    )
+def _cut(weights: npt.NDArray[np.float32], window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
+    """Return what the blocks of a window's samples have, channels last."""
+    rows, columns = (np.arange(part.start, part.stop) // MACROBLOCK for part in window)
     return weights[:, rows][:, :, columns].transpose(1, 2, 0)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
+from idse.vision.colour import code_to_rgb
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 PEAK = 255.0
-# JPEG's colours (ITU-T T.871): an error in R'G'B' as one in Y', Cb, Cr.
-_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 def squared_error(pictures: Tensor, decoded: Tensor) -> Tensor:
@@ -34,10 +36,12 @@ def weighted_error(pictures: Tensor, decoded: Tensor, weights: Tensor) -> Tensor
         ``(B, 3, H, W)`` for Y', Cb, Cr: what a network's sketched Jacobian gives the block, plus
         tau; 1 on average, so that rates stay near those of the squared error.
     """
-    matrix = pictures.new_tensor(_YCBCR)
-    error = PEAK * (pictures - decoded)
-    planes = (matrix @ error.flatten(2)).reshape(error.shape)
-    return (weights * planes.square()).flatten(1).mean(1)
+    to_rgb, _ = code_to_rgb("bt601", 8, full_range=True)
+    error = pictures - decoded
+    planes: Tensor = torch.linalg.inv(error.new_tensor(to_rgb)) @ error.flatten(2)
+    planes = planes.reshape(error.shape)
+    weighted: Tensor = weights * planes.square()
+    return weighted.flatten(1).mean(1)
 
 
 def rate_distortion(rate: Tensor, distortion: Tensor, step: Tensor, *, multiplier: float) -> Tensor:
