@@ -55,6 +55,10 @@ void idse_tell(struct encoder *e, enum trouble trouble, const char *format, ...)
 void idse_tell_of_session(struct encoder *e)
 {
     const struct session *session = &e->session;
+    if (session->state == SESSION_UP && session->serial != e->serial) {
+        e->serial = session->serial;
+        e->counters.sessions++;
+    }
     if (session->state == SESSION_NEVER)
         idse_tell(e, REFUSED, "the sidecar refuses (%s): encoded unsteered", session->why);
     else if (session->state == SESSION_DOWN)

@@ -47,6 +47,7 @@ struct encoder {
     uint16_t *weights;
     struct offsets_file file;
     struct session session;
+    uint32_t serial; /* of the connection that was counted last */
     /* MODE_WAIT */
     struct hold hold;
     struct ring *ring;  /* where held pictures lie, once there was a session */
@@ -102,7 +103,7 @@ enum trouble { NO_SESSION = 1, REFUSED = 2, BAD_OFFSETS = 4, RESUMED = 8, NOT_ST
 void idse_tell(struct encoder *encoder, enum trouble trouble, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The session's news, told once each. */
+/* The session's news: new connections are counted, the rest is told once each. */
 void idse_tell_of_session(struct encoder *encoder);
 
 /* -- of wait.c and live.c */

@@ -66,9 +66,7 @@ static void show(struct encoder *e, const struct picture *picture)
 
 int idse_live_encode(struct encoder *e, const struct call *call, const struct picture *picture)
 {
-    const enum session_state before = e->session.state;
     idse_session_step(&e->session);
-    e->counters.sessions += before != SESSION_UP && e->session.state == SESSION_UP;
     if (e->session.state != SESSION_GREETING)
         idse_tell_of_session(e);
     collect(e);

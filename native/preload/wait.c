@@ -37,7 +37,6 @@ static void adopt(struct encoder *e)
     if (session->state == SESSION_UP && e->ring != session->ring) {
         idse_ring_drop(e->ring);
         e->ring = idse_ring_use(session->ring);
-        e->counters.sessions++;
     }
     idse_tell_of_session(e);
 }

@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--drop-after", type=int, default=-1)
     parser.add_argument("--silent-after", type=int, default=-1)
     parser.add_argument("--seen", type=Path)
-    for flag in ("mute", "never", "busy", "wrong-slot", "neutral", "bad", "unsteered"):
+    for flag in ("once", "mute", "never", "busy", "wrong-slot", "neutral", "bad", "unsteered"):
         parser.add_argument(f"--{flag}", action="store_true")
     args = parser.parse_args()
     args.socket.unlink(missing_ok=True)
@@ -153,6 +153,10 @@ def main():
     print("listening", flush=True)
     while True:
         connection, _ = listener.accept()
+        if args.once:
+            listener.close()
+            serve(connection, args)
+            return
         threading.Thread(target=serve, args=(connection, args), daemon=True).start()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +54,8 @@ def preloaded(**variables):
     return clean | {"LD_PRELOAD": str(LIBRARY)} | {k: str(v) for k, v in variables.items()}
 
 
-def run(command, output, *, stock=False, check=True, timeout=120, wrapper=(), **variables):
-    """Run a program that writes ``output``; ``variables`` are what the library is told."""
+def started(command, output, *, stock=False, wrapper=(), stdin=None, **variables):
+    """Start a program that writes ``output``; ``variables`` are what the library is told."""
     report = Path(f"{output}.jsonl")
     report.unlink(missing_ok=True)
     environment = preloaded(IDSE_REPORT=report, **variables)
@@ -62,18 +64,34 @@ def run(command, output, *, stock=False, check=True, timeout=120, wrapper=(), **
     elif wrapper:
         # Only the program itself: the wrapper's own calls are none of ours.
         wrapper = [*wrapper, "env", f"LD_PRELOAD={environment.pop('LD_PRELOAD')}"]
-    done = subprocess.run(
+    return subprocess.Popen(
         [str(word) for word in (*wrapper, *command)],
-        check=False,
-        capture_output=True,
-        text=True,
         env=environment,
-        timeout=timeout,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
-    assert not check or done.returncode == 0, done.stderr
+
+
+def ended(process, output, *, check=True, timeout=120):
+    """Wait for a program, and read what it has written and said."""
+    try:
+        stderr = process.communicate(timeout=timeout)[1].decode()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    assert not check or process.returncode == 0, stderr
+    report = Path(f"{output}.jsonl")
     lines = report.read_text().splitlines() if report.exists() else []
     data = Path(output).read_bytes() if Path(output).is_file() else b""
-    return Run(data, done.stderr, [json.loads(line) for line in lines], done.returncode)
+    return Run(data, stderr, [json.loads(line) for line in lines], process.returncode)
+
+
+def run(command, output, *, check=True, timeout=120, **settings):
+    """Run a program to its end; settings as for `started`."""
+    process = started(command, output, stdin=subprocess.DEVNULL, **settings)
+    return ended(process, output, check=check, timeout=timeout)
 
 
 def ffmpeg(output, *, params=VERBATIM, source=CLIP, before=(), after=(), **settings):
@@ -83,6 +101,82 @@ def ffmpeg(output, *, params=VERBATIM, source=CLIP, before=(), after=(), **setti
         *["-c:v", "libx264", "-x264-params", x264_params(params), *after, output],
     ]
     return run(command, output, **settings)
+
+
+def until(condition, seconds=120):
+    """Wait for something to become true, which may take long on a busy machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.01)
+
+
+@functools.cache
+def samples():
+    """A few seconds of the clip's pictures, as an encoder's program reads them."""
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", CLIP, "-pix_fmt", "yuv420p"]
+    command += ["-f", "rawvideo", "-"]
+    data = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    size = 16 * ROWS * 16 * COLUMNS * 3 // 2
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+class Fed:
+    """The system's ffmpeg, which encodes what the test hands it, when the test hands it."""
+
+    # Pictures that ffmpeg has read, but not yet handed on, at most.
+    INSIDE = 2
+
+    def __init__(self, output, *, params, rate=20, **settings):
+        size = f"{16 * COLUMNS}x{16 * ROWS}"
+        raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", rate]
+        command = ["ffmpeg", "-v", "error", "-y", "-probesize", 32, *raw, "-i", "pipe:0"]
+        command += ["-c:v", "libx264", "-x264-params", x264_params(params), output]
+        self.output = output
+        self.pushed = 0
+        self._process = started(command, output, stdin=subprocess.PIPE, **settings)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
+    def push(self, count=1):
+        """Hand in pictures as fast as they are taken."""
+        for _ in range(count):
+            self._process.stdin.write(samples()[self.pushed % len(samples())])
+            self._process.stdin.flush()
+            self.pushed += 1
+
+    def push_until(self, condition):
+        """Hand in twenty a second until something becomes true; return how many."""
+        before = self.pushed
+
+        def pushed():
+            self.push()
+            time.sleep(0.05)
+            return condition()
+
+        until(pushed)
+        return self.pushed - before
+
+    def keep_pace(self, count, shown):
+        """Hand in pictures as they are shown to the sidecar, which counts them by ``shown``."""
+        first, begin = shown(), self.pushed
+        for _ in range(count):
+            self.push()
+            until(lambda: shown() - first >= self.pushed - begin - self.INSIDE)
+
+    def end(self):
+        """Hand in nothing more; return what came of it."""
+        return ended(self._process, self.output)
+
+
+def shown(path):
+    """How many pictures a peer has seen that writes them down."""
+    return lambda: len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @contextlib.contextmanager

@@ -6,18 +6,17 @@ import shutil
 import signal
 import socket as sockets
 import subprocess
-import threading
-import time
 
 import pytest
-from preload_runs import PICTURES, ffmpeg, misses, peer, wanted
+from preload_runs import PICTURES, Fed, ffmpeg, misses, peer, shown, wanted
 
 from idse.codecs.h264 import read_macroblocks
+from x264_recipes import VERBATIM
 
 DEFAULTS = {"crf": "26"}
-# Long enough at twenty pictures a second for somebody to interfere.
-LONG = "testsrc2=s=256x192:r=20:d=4"
-LONG_PICTURES = 80
+# Pictures that a sidecar may have been shown, and the encoder may hold back, when it goes.
+LOOKAHEAD = 5
+IN_FLIGHT = 2 * LOOKAHEAD
 
 
 def encode(output, socket, **settings):
@@ -30,14 +29,12 @@ def whole(run, output, pictures=PICTURES):
     assert len(list(read_macroblocks(output))) == pictures
 
 
-def interfere(output, socket, action, **settings):
-    """Encode at the source's own speed while ``action`` runs beside it."""
-    beside = threading.Thread(target=action)
-    beside.start()
-    try:
-        return encode(output, socket, source=LONG, before=["-re"], **settings)
-    finally:
-        beside.join()
+def fed(output, socket, **settings):
+    return Fed(output, params=DEFAULTS, IDSE_SOCKET=socket, **settings)
+
+
+def looking(mode):
+    return ["--lookahead", LOOKAHEAD if mode == "wait" else 0]
 
 
 @pytest.mark.fast
@@ -79,8 +76,10 @@ def test_a_sidecar_that_refuses_or_errs(misbehaviour, said, tmp_path):
 )
 def test_a_sidecar_that_breaks_off(misbehaviour, tmp_path):
     how = [misbehaviour] if misbehaviour == "--mute" else [misbehaviour, 6]
-    with peer(tmp_path, "--lookahead", 5, *how) as (socket, _):
-        run = encode(tmp_path / "out.h264", socket, IDSE_TIMEOUT=0.5)
+    # Silence is known by the time that it takes alone.
+    patience = 1.5 if misbehaviour in {"--silent-after", "--mute"} else 60
+    with peer(tmp_path, "--lookahead", 5, "--once", *how) as (socket, _):
+        run = encode(tmp_path / "out.h264", socket, IDSE_TIMEOUT=patience)
     whole(run, tmp_path / "out.h264")
     steered = 0 if misbehaviour == "--mute" else 6
     assert run.report["steered"] == steered
@@ -92,73 +91,61 @@ def test_a_sidecar_that_breaks_off(misbehaviour, tmp_path):
 @pytest.mark.parametrize("mode", ["wait", "live"])
 def test_killed_and_started_again(mode, tmp_path):
     output = tmp_path / "out.h264"
-    with peer(tmp_path, "--lookahead", 5 if mode == "wait" else 0) as (socket, first):
-
-        def act():
-            time.sleep(1)
-            first.kill()
-
-        def restart():
-            act()
-            time.sleep(0.5)
-            with peer(tmp_path, "--lookahead", 5 if mode == "wait" else 0):
-                done.wait()
-
-        done = threading.Event()
-        second = threading.Thread(target=restart)
-        second.start()
-        try:
-            run = encode(output, socket, source=LONG, before=["-re"], IDSE_MODE=mode)
-        finally:
-            done.set()
-            second.join()
-    whole(run, output, LONG_PICTURES)
+    seen = [shown(tmp_path / name) for name in ("first", "second")]
+    with (
+        peer(tmp_path, *looking(mode), "--seen", tmp_path / "first") as (socket, first),
+        fed(output, socket, IDSE_MODE=mode) as encoder,
+    ):
+        encoder.keep_pace(20, seen[0])
+        first.kill()
+        first.wait()
+        encoder.push(5)
+        with peer(tmp_path, *looking(mode), "--seen", tmp_path / "second"):
+            missed = encoder.push_until(seen[1])
+            encoder.keep_pace(20, seen[1])
+            run = encoder.end()
+    whole(run, output, encoder.pushed)
     assert run.report["sessions"] == 2
-    assert run.report["lost"] < 50
-    assert run.report["steered"] + run.report["lost"] == LONG_PICTURES
+    assert run.report["lost"] < min(50, 5 + missed + IN_FLIGHT)
+    assert run.report["steered"] + run.report["lost"] == encoder.pushed
     assert "the sidecar is there" in run.stderr
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("mode", ["wait", "live"])
 def test_stopped_and_continued(mode, tmp_path):
-    output = tmp_path / "out.h264"
-    with peer(tmp_path, "--lookahead", 5 if mode == "wait" else 0) as (socket, process):
-
-        def act():
-            time.sleep(1)
-            os.kill(process.pid, signal.SIGSTOP)
-            time.sleep(1)
-            os.kill(process.pid, signal.SIGCONT)
-
-        began = time.monotonic()
-        run = interfere(output, socket, act, IDSE_MODE=mode, IDSE_TIMEOUT=0.3)
-        assert time.monotonic() - began < 30
-    whole(run, output, LONG_PICTURES)
-    assert 0 < run.report["steered"] < LONG_PICTURES
-    if mode == "wait":
-        assert run.report["sessions"] == 2
+    output, seen = tmp_path / "out.h264", tmp_path / "seen"
+    with (
+        peer(tmp_path, *looking(mode), "--seen", seen) as (socket, process),
+        fed(output, socket, IDSE_MODE=mode, IDSE_TIMEOUT=2) as encoder,
+    ):
+        encoder.keep_pace(20, shown(seen))
+        os.kill(process.pid, signal.SIGSTOP)
+        # Without waiting: more than offsets are used for.
+        encoder.push(60)
+        os.kill(process.pid, signal.SIGCONT)
+        before = shown(seen)()
+        encoder.push_until(lambda: shown(seen)() > before + IN_FLIGHT)
+        encoder.keep_pace(10, shown(seen))
+        run = encoder.end()
+    whole(run, output, encoder.pushed)
+    assert run.report["steered"] + run.report["lost"] == encoder.pushed
+    assert run.report["steered"] > 20
+    assert run.report["lost"] > 10
+    assert run.report["sessions"] == (2 if mode == "wait" else 1)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("mode", ["wait", "live"])
 def test_started_late(mode, tmp_path):
-    output = tmp_path / "out.h264"
-    done = threading.Event()
-
-    def late():
-        time.sleep(1)
-        with peer(tmp_path, "--lookahead", 5 if mode == "wait" else 0):
-            done.wait()
-
-    beside = threading.Thread(target=late)
-    beside.start()
-    try:
-        run = encode(output, tmp_path / "s.sock", source=LONG, before=["-re"], IDSE_MODE=mode)
-    finally:
-        done.set()
-        beside.join()
-    whole(run, output, LONG_PICTURES)
+    output, seen = tmp_path / "out.h264", tmp_path / "seen"
+    with fed(output, tmp_path / "s.sock", IDSE_MODE=mode) as encoder:
+        encoder.push(10)
+        with peer(tmp_path, *looking(mode), "--seen", seen):
+            encoder.push_until(shown(seen))
+            encoder.keep_pace(20, shown(seen))
+            run = encoder.end()
+    whole(run, output, encoder.pushed)
     assert run.report["steered"] > 15
     assert run.stderr.count("\n") == 2
 
@@ -166,11 +153,18 @@ def test_started_late(mode, tmp_path):
 @pytest.mark.full
 def test_offsets_come_after_a_break_as_before_it(tmp_path):
     """Pictures that were in flight go out unsteered; those before and after are exact."""
-    output = tmp_path / "out.h264"
-    with peer(tmp_path, "--lookahead", 3, "--drop-after", 30) as (socket, _):
-        run = ffmpeg(output, source=LONG, before=["-re"], IDSE_SOCKET=socket)
-    whole(run, output, LONG_PICTURES)
-    asked = wanted(LONG_PICTURES)
+    output, seen = tmp_path / "out.h264", tmp_path / "seen"
+    how = ["--lookahead", 3, "--drop-after", 30, "--seen", seen]
+    with (
+        peer(tmp_path, *how) as (socket, _),
+        Fed(output, params=VERBATIM, IDSE_SOCKET=socket) as encoder,
+    ):
+        encoder.keep_pace(33, shown(seen))
+        encoder.push_until(lambda: shown(seen)() > 40)
+        encoder.keep_pace(10, shown(seen))
+        run = encoder.end()
+    whole(run, output, encoder.pushed)
+    asked = wanted(encoder.pushed)
     exact = [
         not (frame.coded & ~frame.intra & (frame.qp != 20 + offsets)).any()
         for frame, offsets in zip(read_macroblocks(output), asked, strict=True)
@@ -200,7 +194,7 @@ def test_nobody_accepts(mode, tmp_path):
 @pytest.mark.fast
 def test_a_slow_sidecar_is_waited_for(tmp_path):
     output = tmp_path / "out.h264"
-    with peer(tmp_path, "--lookahead", 5, "--delay", 0.03) as (socket, _):
+    with peer(tmp_path, "--lookahead", 5, "--delay", 0.06) as (socket, _):
         run = ffmpeg(output, IDSE_SOCKET=socket)
     assert misses(output, wanted())[0] == 0
     assert run.report["waited_ns"] > 0.2e9
@@ -208,11 +202,12 @@ def test_a_slow_sidecar_is_waited_for(tmp_path):
 
 @pytest.mark.full
 def test_a_sidecar_that_gets_on_is_waited_for_longer(tmp_path):
-    """Each answer takes twice the timeout, but the sidecar says that it is at work."""
+    """Each answer takes longer than the timeout, but the sidecar says that it is at work."""
     output = tmp_path / "out.h264"
-    with peer(tmp_path, "--working", 3) as (socket, _):
-        run = ffmpeg(output, IDSE_SOCKET=socket, IDSE_TIMEOUT=0.3)
-    assert misses(output, wanted())[0] == 0
+    source = "testsrc2=s=256x192:r=10:d=0.4,noise=alls=20:allf=t"
+    with peer(tmp_path, "--working", 10) as (socket, _):
+        run = ffmpeg(output, source=source, IDSE_SOCKET=socket, IDSE_TIMEOUT=1.5)
+    assert misses(output, wanted(4))[0] == 0
     assert run.report["lost"] == 0
 
 
