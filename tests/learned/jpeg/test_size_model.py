@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from idse.codecs import jpeg
 from idse.errors import ModelError
 from idse.learned.jpeg import differentiable, size_model, size_training, symbols
-from idse.learned.jpeg.discrete import STRAIGHT_THROUGH
+from idse.learned.jpeg.discrete import STRAIGHT_THROUGH, WHOLE_SAMPLES
 
 pytestmark = pytest.mark.fast
 
@@ -155,9 +155,9 @@ def test_gradient_tells_which_way_a_size_goes():
 
     def size(factor):
         tables = differentiable.whole_tables(steps * factor, discrete=STRAIGHT_THROUGH)
-        return model(differentiable.encode(pixels, tables), layout)
+        return model(differentiable.encode(pixels, tables, discrete=WHOLE_SAMPLES), layout)
 
-    predicted = model(differentiable.encode(pixels, steps), layout)
+    predicted = model(differentiable.encode(pixels, steps, discrete=WHOLE_SAMPLES), layout)
     (gradient,) = torch.autograd.grad(predicted, steps)
     told = float((gradient * steps.detach()).sum())
     with torch.no_grad():
@@ -173,7 +173,7 @@ def test_training_beats_its_start():
     actual = torch.tensor([float(sample.size) for sample in made])
     found = size_training.joined(made)
     errors = [
-        float(size_model.relative_error(model.of_statistics(found), actual))
+        float(size_model.relative_error(model.of_statistics(found).detach(), actual))
         for model in (size_model.SizeModel(), size_training.fit(made, steps=200))
     ]
     assert errors[1] < 0.6 * errors[0]

@@ -155,7 +155,7 @@ def encode(
     matrix
         ``(3, 3)`` R'G'B' to Y'CbCr less (0, 128, 128); by default JFIF's.
     discrete
-        `SURROGATE` or `STRAIGHT_THROUGH`.
+        `SURROGATE`, `STRAIGHT_THROUGH` or `WHOLE_SAMPLES`.
 
     Returns
     -------

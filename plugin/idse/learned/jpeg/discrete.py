@@ -67,7 +67,24 @@ class StraightThrough(Surrogate):
 
     def sample(self, x: Tensor, bias: float | Tensor = 0.5) -> Tensor:
         """Return ``x + bias``, floored."""
-        return _through((x.detach() + bias).floor(), x)
+        return _whole(x, bias)
+
+
+class WholeSamples(Surrogate):
+    """The surrogate, but for samples, which are as whole as JPEG's.
+
+    Rounded, its levels are a file's own, and the rest still tells on which side a coefficient is.
+    A file's size is counted from that: with fine steps the noise of rounded samples is a percent
+    of it.
+    """
+
+    def sample(self, x: Tensor, bias: float | Tensor = 0.5) -> Tensor:
+        """Return ``x + bias``, floored."""
+        return _whole(x, bias)
+
+
+def _whole(x: Tensor, bias: float | Tensor) -> Tensor:
+    return _through((x.detach() + bias).floor(), x)
 
 
 def _through(value: Tensor, gradient: Tensor) -> Tensor:
@@ -76,4 +93,5 @@ def _through(value: Tensor, gradient: Tensor) -> Tensor:
 
 
 SURROGATE = Surrogate()
+WHOLE_SAMPLES = WholeSamples()
 STRAIGHT_THROUGH = StraightThrough()

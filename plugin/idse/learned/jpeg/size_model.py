@@ -59,8 +59,8 @@ class SizeModel(nn.Module):
         Parameters
         ----------
         levels, layout
-            As `idse.learned.jpeg.symbols.statistics` takes them: of the surrogate, best with whole
-            tables.
+            As `idse.learned.jpeg.symbols.statistics` takes them: best those that
+            `idse.learned.jpeg.discrete.WHOLE_SAMPLES` makes with whole tables.
         """
         return self.of_statistics(statistics(levels, layout))
 

@@ -1,0 +1,31 @@
+"""Learned JPEG control: its parts against libjpeg-turbo, and the whole against what one could do.
+
+python tools/bench/jpeg_control.py forward [--attacked 10]
+python tools/bench/jpeg_control.py sizes [--imagenet 125] [--coco 64]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import control_forward
+import control_sizes
+from bench_common import parser
+
+
+def main() -> int:
+    made = parser(__doc__, quick=True)
+    parts = made.add_subparsers(required=True)
+    forward = parts.add_parser("forward", help="differentiable JPEG, and attacks through it")
+    forward.add_argument("--attacked", type=int, default=10, help="pictures (%(default)s)")
+    forward.set_defaults(run=control_forward.run)
+    sizes = parts.add_parser("sizes", help="the model of file sizes")
+    sizes.add_argument("--imagenet", type=int, default=125, help="pictures (%(default)s)")
+    sizes.add_argument("--coco", type=int, default=64, help="pictures (%(default)s)")
+    sizes.set_defaults(run=control_sizes.run)
+    args = made.parse_args()
+    return int(args.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
