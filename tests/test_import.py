@@ -29,16 +29,19 @@ def test_defaults_shown_are_the_defaults_used():
     from idse.allocation import OffsetPolicy
     from idse.cli import build_parser
     from idse.importance.bounds import DEFAULT_ROWS
+    from idse.pipeline.makers import default_interval
     from idse.pipeline.schedule import ANALYSE_EVERY
 
     parser = build_parser()
     maps = parser.parse_args(["map", "in.mp4", "out.safetensors"])
-    assert (maps.n_s, maps.analyse_every) == (DEFAULT_ROWS, ANALYSE_EVERY)
+    assert (maps.n_s, maps.analyse_every) == (DEFAULT_ROWS, None)
+    assert default_interval(["student"]) == 0
+    assert default_interval(["yolov4-tiny", "mobilenet_v2=2"]) == ANALYSE_EVERY
     commands = parser._subparsers._group_actions[0].choices
     shown = " ".join(commands["transcode"].format_help().split())
     policy = OffsetPolicy()
-    assert f"rows of the sketch ({DEFAULT_ROWS})" in shown
-    assert f"seconds between analyses of a scene ({ANALYSE_EVERY:g})" in shown
+    assert f"rows of a network's sketch ({DEFAULT_ROWS})" in shown
+    assert f"0: every frame (what a student does; {ANALYSE_EVERY:g} by networks)" in shown
     assert f"how hard to steer ({policy.strength:g})" in shown
     assert f"weight of squared error beside importance ({policy.alpha:g})" in shown
     assert f"largest offset ({policy.max_offset:g})" in shown

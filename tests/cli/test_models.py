@@ -24,9 +24,16 @@ def test_list_needs_no_torch_and_no_network(tmp_path):
         check=True,
     )
     rows = json.loads(run.stdout)
-    assert [row["name"] for row in rows] == ["yolov4-tiny", "efficientnet-lite0", "mobilenet_v2"]
-    assert {row["state"] for row in rows} == {"missing"}
-    assert all(row["licence"] and row["source"].startswith("PyPI ") for row in rows)
+    student, *networks = rows
+    assert student["name"] == "student"
+    assert student["source"] == "idse"
+    assert [row["name"] for row in networks] == [
+        "yolov4-tiny",
+        "efficientnet-lite0",
+        "mobilenet_v2",
+    ]
+    assert {row["state"] for row in networks} == {"missing"}
+    assert all(row["licence"] and row["source"].startswith("PyPI ") for row in networks)
     assert list(tmp_path.iterdir()) == []
 
 

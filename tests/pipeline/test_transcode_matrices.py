@@ -122,7 +122,7 @@ def test_a_slope_that_no_stream_can_carry_is_told_of(street, tmp_path):
 
 def test_a_network_that_fails_on_the_first_picture_costs_the_matrices_alone(street):
     class Broken:
-        def analyse(self, picture):
+        def weight(self, picture):
             raise AssertionError
 
         def spectrum(self, picture):

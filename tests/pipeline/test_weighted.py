@@ -113,8 +113,8 @@ def test_a_network_that_has_a_map_but_no_blocks_keeps_its_map(street):
         def __call__(self):
             return self
 
-        def analyse(self, picture):
-            return ImportanceMap.neutral(picture)
+        def weight(self, picture):
+            return ImportanceMap.neutral(picture).weight()
 
         def blocks(self, picture):
             raise RuntimeError("too fine")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from idse.cli._progress import StatusLine, clock
 from idse.evaluation.coders import CODECS
-from idse.vision import DEFAULT_MODEL
+from idse.vision import EXACT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--judge",
         action="append",
         metavar="MODEL",
-        help=f"network, as for transcode --model; the first one decides ({DEFAULT_MODEL})",
+        help=f"network, as for transcode --model; the first one decides ({EXACT_MODEL})",
     )
     judged.add_argument(
         "--select",
@@ -222,7 +222,7 @@ def _panel(args: argparse.Namespace, suite: Suite) -> Panel:
     from idse.vision.registry import find_model
 
     need_ffmpeg()
-    models = tuple(dict.fromkeys(args.judge or suite.judges or (DEFAULT_MODEL,)))
+    models = tuple(dict.fromkeys(args.judge or suite.judges or (EXACT_MODEL,)))
     for name in models:
         if "@" in name:
             raise InputError(f"judge {name} must be judged by its output, not a layer")

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from idse.importance import Analyser, ImportanceMap
+    from idse.importance import ImportanceMap
+    from idse.importance.maker import MapMaker
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import DecodedFrame, Source
 
@@ -31,14 +32,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--model",
         action="append",
         metavar="NAME[=WEIGHT]",
-        help=f"network, as in idse models; repeat it to combine several (default {DEFAULT_MODEL})",
+        help="student or network, as in idse models; repeat it to combine several networks "
+        f"(default {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--n-s",
         type=int,
         default=DEFAULT_ROWS,
         metavar="N",
-        help="rows of the sketch (default %(default)s)",
+        help="rows of a network's sketch (default %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sketch (default %(default)s)")
     parser.add_argument(
@@ -50,9 +52,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--analyse-every",
         type=float,
-        default=ANALYSE_EVERY,
         metavar="SECONDS",
-        help="time between analyses of one scene; 0 analyses every frame (default %(default)s)",
+        help="time between analyses of one scene; 0 analyses every frame (default: every frame by "
+        f"a student, {ANALYSE_EVERY:g} by networks)",
     )
     parser.add_argument("--overlay", metavar="PNG", help="draw the first map beside its frame")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
@@ -62,9 +64,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from idse.files import check_results
-    from idse.importance import Analyser, load_networks, write_maps
+    from idse.importance import write_maps
     from idse.importance.overlay import overlay, save_png
     from idse.pipeline.frames import rgb
+    from idse.pipeline.makers import default_interval, open_maker
     from idse.pipeline.report import Warnings
     from idse.pipeline.source import Source
 
@@ -73,10 +76,11 @@ def run(args: argparse.Namespace) -> int:
     drawing = None
     maps: list[ImportanceMap] = []
     with Source(args.input, warnings=warnings) as source:
-        networks = load_networks(args.model or [DEFAULT_MODEL])
-        analyser = Analyser(networks, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
+        models = args.model or [DEFAULT_MODEL]
+        analyser = open_maker(models, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
+        every = default_interval(models) if args.analyse_every is None else args.analyse_every
         spectrum = None
-        for frame, found in _analyse(source, analyser, args.analyse_every, warnings):
+        for frame, found in _analyse(source, analyser, every, warnings):
             if not maps and args.overlay:
                 drawing = overlay(rgb(frame.frame), found.weight())
             if found.frame_index == 0:
@@ -109,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _analyse(
-    source: Source, analyser: Analyser, every: float, warnings: Warnings
+    source: Source, analyser: MapMaker, every: float, warnings: Warnings
 ) -> Iterator[tuple[DecodedFrame, ImportanceMap]]:
     """Analyse the frames that a transcode of this source would.
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
 
-    from idse.vision.registry import ModelSpec
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Attach the command to the parser."""
@@ -32,12 +30,13 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "info":
         return _info(args.name, as_json=args.json)
     if args.action == "install":
-        specs = [registry.find_model(name) for name in args.names]
+        specs = [registry.find_model(name) for name in args.names if name != registry.STUDENT]
         for spec in specs:
             registry.install(spec.name)
+        names = args.names
     else:
-        specs = list(registry.list_models())
-    rows = [_describe(spec) for spec in specs]
+        names = [registry.STUDENT, *(spec.name for spec in registry.list_models())]
+    rows = [_describe(name) for name in names]
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -45,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(spec: ModelSpec) -> dict[str, Any]:
+def _describe(name: str) -> dict[str, Any]:
     from idse.vision import registry
 
+    if registry.is_student(name):
+        return _describe_student(name)
+    spec = registry.find_model(name)
     return {
         "name": spec.name,
         "state": registry.check(spec.name),
@@ -62,6 +64,29 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def _describe_student(name: str) -> dict[str, Any]:
+    from idse.errors import ModelError
+    from idse.learned.student.analyser import student_path
+    from idse.learned.student.file import read_student
+
+    path = student_path(name)
+    facts: dict[str, Any] = {"name": name, "state": "missing", "task": "map", "input": ""}
+    facts |= {"parameters": 0, "download_bytes": 0, "licence": "Apache-2.0", "source": "idse"}
+    facts |= {"description": "predicts what networks look at", "path": str(path)}
+    if not path.is_file():
+        return facts
+    try:
+        student = read_student(path)
+    except ModelError as error:
+        return facts | {"state": "damaged", "description": str(error)}
+    return facts | {
+        "state": "installed",
+        "input": f"{student.area} samples",
+        "parameters": sum(tensor.size for tensor in student.tensors.values()),
+        "description": f"predicts what {', '.join(student.heads)} look at",
+    }
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     columns = ("name", "state", "task", "input", "download", "licence", "source")
     shown = [row | {"download": f"{row['download_bytes'] / 1e6:.0f} MB"} for row in rows]
@@ -72,17 +97,23 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _info(name: str, *, as_json: bool) -> int:
-    from idse.vision import load_model, registry
+    from idse.vision import registry
 
-    layers = load_model(name).layers  # installs the model if it is missing
-    facts = _describe(registry.find_model(name)) | {"layers": layers}
+    facts = _describe(name)
+    student = registry.is_student(name)
+    if not student:
+        from idse.vision import load_model
+
+        facts["layers"] = load_model(name).layers  # installs the model if it is missing
+        facts["state"] = registry.check(name)
     if as_json:
         print(json.dumps(facts, indent=2))
         return 0
     for key, value in facts.items():
         if key != "layers":
             print(f"{key + ':':16}{value}")
-    print("layers (use as NAME@LAYER):")
-    for layer in layers:
-        print(f"  {layer}")
+    if not student:
+        print("layers (use as NAME@LAYER):")
+        for layer in facts["layers"]:
+            print(f"  {layer}")
     return 0

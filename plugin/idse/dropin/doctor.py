@@ -84,6 +84,7 @@ def examine() -> Iterator[Check]:
             yield bench.tried(name, program)
         yield _guarded("sidecar's answers", bench.session)
     yield _guarded("idse serve", _server)
+    yield _guarded("student", _student)
     yield _guarded("networks", _networks)
     yield _guarded("weights inside macroblocks", _weights)
 
@@ -253,19 +254,32 @@ def _server() -> str:
     raise _MissingError(f"none listens on {path}: idse ffmpeg loads networks for each run")
 
 
+def _student() -> str:
+    from idse.learned.student.analyser import load_student
+    from idse.vision.registry import STUDENT
+
+    try:
+        found = load_student(STUDENT)
+    except IdseError as error:
+        raise _BrokenError(str(error)) from error
+    return f"stands for {', '.join(found.heads)}, by {found.isa}"
+
+
 def _networks() -> str:
     from importlib.util import find_spec
 
-    from idse.vision import DEFAULT_MODEL, registry
+    from idse.vision import EXACT_MODEL, registry
 
     if find_spec("torch") is None:
-        raise _MissingError("torch is not installed (pip install 'idse[torch]'): only --maps steer")
-    state = registry.check(DEFAULT_MODEL)
+        raise _MissingError(
+            "torch is not installed (pip install 'idse[torch]'): only the student and --maps steer"
+        )
+    state = registry.check(EXACT_MODEL)
     if state == "damaged":
-        raise _BrokenError(f"{DEFAULT_MODEL} is damaged: idse models install {DEFAULT_MODEL}")
+        raise _BrokenError(f"{EXACT_MODEL} is damaged: idse models install {EXACT_MODEL}")
     if state == "missing":
-        raise _MissingError(f"{DEFAULT_MODEL} is not there yet: it is downloaded on first use")
-    return f"torch and {DEFAULT_MODEL}"
+        raise _MissingError(f"{EXACT_MODEL} is not there yet: it is downloaded on first use")
+    return f"torch and {EXACT_MODEL}"
 
 
 def _weights() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import logging
 import os
 import shlex
 import socket
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idse.errors import InputError
+from idse.errors import IdseError, InputError
 from idse.importance.naming import split_weight
 from idse.pipeline import arguments
+from idse.pipeline.makers import built_in
 from idse.server.paths import default_socket, http_socket
 from idse.vision import DEFAULT_MODEL
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from idse.server.protocol import Outcome
+
+logger = logging.getLogger(__name__)
 
 # By which an encoder asks for the map file that was named on the command line.
 _MAPS = "maps"
@@ -95,7 +99,7 @@ def sidecar(wanted: Wish) -> Iterator[Path]:
     Raises
     ------
     IdseError
-        A network or the map file cannot be loaded.
+        A network that was named, or the map file, cannot be loaded.
     """
     if wanted.maps is None and serves(default_socket(), wanted.models):
         yield default_socket()
@@ -144,7 +148,15 @@ def _own(wanted: Wish, path: Path) -> Iterator[Path]:
     names = [split_weight(spec)[0] for spec in wanted.models]
     maps = {} if wanted.maps is None else {_MAPS: wanted.maps}
     models = Models(names or ([] if maps else [DEFAULT_MODEL]), maps)
-    models.load()
+    try:
+        models.load()
+    except IdseError as error:
+        # Nobody asked for the default one: encoders find nobody, and say that they go unsteered.
+        if names or maps or not built_in(models.names):
+            raise
+        logger.warning("nothing is steered: %s", error)
+        yield path
+        return
     listening = SocketFile(path)
     queue = AnalysisQueue(prepare=prepare)
     server = EncoderServer(listening.socket, models=models, queue=queue, watch=_Unwatched())

@@ -24,7 +24,7 @@ from idse.pipeline.frames import picture, rgb
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.transcode import transcode
-from idse.vision import DEFAULT_MODEL, load_model
+from idse.vision import EXACT_MODEL, load_model
 from idse.vision.registry import sample_images
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def run_demo(directory: Path, tell: Callable[[str], None]) -> DemoResult:
     OutputError
         The folder cannot be written to.
     """
-    tell(f"loading {DEFAULT_MODEL}")
-    network = load_model(DEFAULT_MODEL)
+    tell(f"loading {EXACT_MODEL}")
+    network = load_model(EXACT_MODEL)
     source, stock, steered = (directory / n for n in ("source.mkv", "stock.mp4", "steered.mp4"))
     tell("making a moving-camera clip of two photographs")
-    moving_camera_clip(sample_images(DEFAULT_MODEL), source)
+    moving_camera_clip(sample_images(EXACT_MODEL), source)
     tell(f"transcoding it with stock x264, CRF {CRF:g}")
     plain = _encode(source, stock, CRF, steer=False)
     crf, report = _encode_to_size(source, steered, plain.bytes, tell)
@@ -129,7 +129,7 @@ def _encode(source: Path, target: Path, crf: float, *, steer: bool) -> Report:
         str(source),
         str(target),
         encode=EncodeOptions(options={"crf": f"{crf:.3f}"}),
-        steering=SteeringOptions(policy=OffsetPolicy(), models=[DEFAULT_MODEL]) if steer else None,
+        steering=SteeringOptions(policy=OffsetPolicy(), models=[EXACT_MODEL]) if steer else None,
         overwrite=True,
     )
 

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import idse
 from idse.codecs.x264 import load_library
+from idse.importance.naming import split_weight
+from idse.learned.student.analyser import student_path
+from idse.vision.registry import is_student
 
 _PACKAGE = Path(idse.__file__).parent
+_STUDENT = tuple(
+    f"learned/student/{name}.py" for name in ("analyser", "engine", "file", "resize", "spectrum")
+)
 
 
 def digest(*parts: bytes | str) -> str:
@@ -52,10 +58,16 @@ def code_digest(names: tuple[str, ...]) -> str:
 def model_digest(spec: str) -> str:
     """Return a hash of a network's name and of the file that it comes from, if that is the user's.
 
-    ``spec`` is ``MODEL`` or ``MODEL=WEIGHT``, as `idse.importance.load_networks` takes it.
+    ``spec`` is ``MODEL`` or ``MODEL=WEIGHT``, as `idse.importance.load_networks` takes it, or a
+    student's name, whose hash is also of the code that runs it.
 
     Built-in networks have hashes of their own, checked when they are loaded.
     """
+    student, _ = split_weight(spec)
+    if is_student(student):
+        weights = student_path(student)
+        content = file_digest(weights) if weights.is_file() else ""
+        return digest(spec, content, code_digest(_STUDENT))
     name = (spec.rpartition("=")[0] or spec).partition("@")[0]
     path = Path(name)
     if path.suffix == ".onnx" and path.is_file():

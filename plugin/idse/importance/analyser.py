@@ -147,6 +147,16 @@ class Analyser:
         energy = sum(e * s for e, s in zip(energies, scales, strict=True))
         return ImportanceMap.of(picture, np.asarray(energy, np.float32))
 
+    def weight(self, picture: Picture) -> npt.NDArray[np.float32]:
+        """Compute the importance of every macroblock per luma sample, as `ImportanceMap.weight`.
+
+        Raises
+        ------
+        ModelError
+            As `analyse`.
+        """
+        return self.analyse(picture).weight()
+
     def spectrum(self, picture: Picture) -> Spectrum:
         """Compute the mean importance per frequency; `analyse` of the same picture is then quick.
 

@@ -89,17 +89,21 @@ def add_offsets(
         "--model",
         action="append",
         metavar="NAME[=WEIGHT]",
-        help=f"network that the video is for: see idse models list; a .onnx file, or "
-        f"package.module:factory; may be repeated ({DEFAULT_MODEL})",
+        help="network that the video is for: see idse models list; a .onnx file, or "
+        "package.module:factory; may be repeated. Or a student, which predicts what networks look "
+        f"at, in a fraction of the time and without torch ({DEFAULT_MODEL})",
     )
     origin.add_argument("--maps", type=Path, metavar="FILE", help="maps that idse map has written")
-    group.add_argument("--n-s", type=int, metavar="N", help=f"rows of the sketch ({DEFAULT_ROWS})")
+    group.add_argument(
+        "--n-s", type=int, metavar="N", help=f"rows of a network's sketch ({DEFAULT_ROWS})"
+    )
     group.add_argument("--seed", type=int, help="of the sketch (0)")
     group.add_argument(
         "--analyse-every",
         type=float,
         metavar="S",
-        help=f"seconds between analyses of a scene ({ANALYSE_EVERY:g})",
+        help="seconds between analyses of a scene; 0: every frame (what a student does; "
+        f"{ANALYSE_EVERY:g} by networks)",
     )
     group.add_argument("--strength", type=float, help="0 to 2: how hard to steer (1)")
     group.add_argument(

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING
 
 from idse.errors import IdseError, InputError, ModelError, describe
 from idse.importance.bounds import DEFAULT_ROWS
+from idse.pipeline.makers import (
+    built_in,
+    check_exact,
+    check_models,
+    default_interval,
+    open_maker,
+)
 from idse.pipeline.maps import FileMaps, NetworkMaps
-from idse.pipeline.schedule import ANALYSE_EVERY, Schedule
+from idse.pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from idse.allocation import OffsetPolicy
+    from idse.importance.maker import MapMaker
     from idse.importance.still import StillPolicy
-    from idse.pipeline.maps import Network, Origin
+    from idse.pipeline.maps import Origin
     from idse.pipeline.report import Warnings
 
 
@@ -30,11 +38,12 @@ class SteeringOptions:
     policy
         What offsets may do.
     models
-        Networks, ``NAME`` or ``NAME=WEIGHT``; see ``idse.vision.load_model`` for names.
+        Networks, ``NAME`` or ``NAME=WEIGHT``, see ``idse.vision.load_model`` for names; or a
+        student, see ``idse.learned.student.analyser.load_student``.
     n_s, seed
-        Rows and seed of the sketch.
+        Rows and seed of the sketch; students have none.
     analyse_every
-        Seconds of video between analyses of one scene.
+        Seconds of video between analyses of one scene; None: see `interval`.
     maps
         A map file in place of networks.
     consumer_fps
@@ -55,14 +64,15 @@ class SteeringOptions:
     Raises
     ------
     InputError
-        Weights are asked for with maps of a file, which hold macroblocks only.
+        Weights are asked for with maps of a file, which hold macroblocks only; or a student is one
+        of several models, or asked for more than maps.
     """
 
     policy: OffsetPolicy
     models: Sequence[str] = ()
     n_s: int = DEFAULT_ROWS
     seed: int = 0
-    analyse_every: float = ANALYSE_EVERY
+    analyse_every: float | None = None
     maps: Path | None = None
     consumer_fps: float | None = None
     still: StillPolicy | None = None
@@ -77,6 +87,19 @@ class SteeringOptions:
                 "--weighted needs to know what matters inside macroblocks, which map files do not "
                 "hold: give --model, not --maps"
             )
+        check_models(self.models)
+        trials = {"--measure": self.measure, "--guard": self.guard}
+        asked = [name for name, given in trials.items() if given]
+        if self.effort != "normal":
+            asked.append(f"--effort {self.effort}")
+        if asked:
+            check_exact(self.models, asked[0])
+
+    @property
+    def interval(self) -> float:
+        """Seconds between analyses: where none are asked for, what the models can afford."""
+        every = self.analyse_every
+        return default_interval(self.models) if every is None else every
 
     @property
     def rehearses(self) -> bool:
@@ -102,8 +125,13 @@ class SteeringOptions:
             from idse.importance.maps import read_maps
 
             return FileMaps(read_maps(self.maps))
-        schedule = Schedule(self.analyse_every)
-        return NetworkMaps(_Loading(self), schedule, warnings, inner=self.weighted)
+        return NetworkMaps(
+            _Loading(self),
+            Schedule(self.interval),
+            warnings,
+            inner=self.weighted,
+            dispensable=built_in(self.models),
+        )
 
 
 class _Loading:
@@ -111,22 +139,19 @@ class _Loading:
 
     def __init__(self, options: SteeringOptions) -> None:
         self._options = options
-        self._network: Network | None = None
+        self._network: MapMaker | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._load, name="load networks", daemon=True)
         self._thread.start()
 
     def _load(self) -> None:
         try:
-            from idse.importance import Analyser, load_networks
-
             options = self._options
-            networks = load_networks(options.models)
-            self._network = Analyser(networks, n_s=options.n_s, seed=options.seed)
+            self._network = open_maker(options.models, n_s=options.n_s, seed=options.seed)
         except BaseException as error:  # noqa: BLE001 - raised to whoever asks for the networks
             self._error = error
 
-    def __call__(self) -> Network:
+    def __call__(self) -> MapMaker:
         """Return the networks once they are there; raise what kept them from loading."""
         self._thread.join()
         if isinstance(self._error, Exception) and not isinstance(self._error, IdseError):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from idse.errors import describe
+from idse.errors import IdseError, describe
 
 if TYPE_CHECKING:
-    from idse.importance.maps import ImportanceMap, MapSet
+    from idse.importance.maps import MapSet
     from idse.importance.spectrum import Spectrum
     from idse.picture import Picture
     from idse.pipeline.report import Warnings
@@ -83,13 +83,13 @@ class Origin(Maps, Protocol):
 
 
 class Network(Protocol):
-    """What makes an importance map from a picture (``idse.importance.Analyser``)."""
+    """What steering asks of an `idse.importance.maker.MapMaker`."""
 
-    def analyse(self, picture: Picture) -> ImportanceMap:
-        """Return the map of a picture."""
+    def weight(self, picture: Picture) -> FloatMap:
+        """Return the importance of each macroblock per luma sample."""
 
     def blocks(self, picture: Picture) -> FloatMap:
-        """Return what its 4x4 luma blocks matter; `analyse` comes next, and is then quick."""
+        """Return what its 4x4 luma blocks matter; `weight` comes next, and is then quick."""
 
     def spectrum(self, picture: Picture) -> Spectrum:
         """Return the importance per frequency of a picture."""
@@ -119,25 +119,36 @@ class NetworkMaps:
         one is tried.
     inner
         Whether `blocks` is going to be asked for.
+    dispensable
+        Whether a network that cannot be loaded costs the frames their maps, and no more.
     """
 
     def __init__(
-        self, analyser: Loading, schedule: Schedule, warnings: Warnings, *, inner: bool = False
+        self,
+        analyser: Loading,
+        schedule: Schedule,
+        warnings: Warnings,
+        *,
+        inner: bool = False,
+        dispensable: bool = False,
     ) -> None:
         self._analyser = analyser
         self._schedule = schedule
         self._warnings = warnings
         self._inner = inner
+        self._dispensable = dispensable
         self._blocks: FloatMap | Exception | None = None
 
     def weight(self, picture: Picture, seconds: float, *, cut: bool) -> FloatMap | None:
         """See :class:`Maps`."""
         if not self._schedule.due(seconds, cut=cut):
             return None
-        network = self._analyser()
+        network = self._network()
+        if network is None:
+            raise FrameFailed
         try:
             self._prepare_blocks(network, picture)
-            found = network.analyse(picture).weight()
+            found = network.weight(picture)
         except Exception as error:  # a user's network may raise anything
             self._warnings.add(
                 "network",
@@ -147,6 +158,16 @@ class NetworkMaps:
             raise FrameFailed from error
         self._schedule.done(seconds)
         return found
+
+    def _network(self) -> Network | None:
+        """Return the network; None where there is none and it is dispensable."""
+        try:
+            return self._analyser()
+        except IdseError as error:
+            if not self._dispensable:
+                raise
+            self._warnings.add("network", f"{error}: all frames go out unsteered")
+            return None
 
     def _prepare_blocks(self, network: Network, picture: Picture) -> None:
         """Find what `blocks` returns: before the map, which lets go of the same gradients."""
@@ -167,7 +188,9 @@ class NetworkMaps:
 
     def spectrum(self, picture: Picture) -> Spectrum | None:
         """See :class:`Origin`. A network that fails here is told of when the frame is analysed."""
-        network = self._analyser()
+        network = self._network()
+        if network is None:
+            return None
         try:
             return network.spectrum(picture)
         except Exception as error:  # noqa: BLE001 - a user's network may raise anything

@@ -20,12 +20,13 @@ from idse.allocation.weights import block_weights
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.importance.spectrum import Spectrum
+from idse.pipeline.makers import open_maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from idse.codecs.x264 import X264Library
-    from idse.importance import Analyser
+    from idse.importance.maker import MapMaker
     from idse.picture import Picture
     from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.options import EncodeOptions
@@ -89,7 +90,7 @@ def analyse(pictures: Sequence[Picture], steering: SteeringOptions) -> dict[str,
     for index, item in enumerate(pictures):
         if steering.weighted:
             found[f"blocks/{index}"] = analyser.blocks(item)
-        found[f"weight/{index}"] = analyser.analyse(item).weight()
+        found[f"weight/{index}"] = analyser.weight(item)
     return found | spectrum(pictures, steering).tensors()
 
 
@@ -149,10 +150,8 @@ def encode_set(
     )
 
 
-def _analyser(steering: SteeringOptions) -> Analyser:
-    from idse.importance import Analyser, load_networks
-
-    return Analyser(load_networks(steering.models), n_s=steering.n_s, seed=steering.seed)
+def _analyser(steering: SteeringOptions) -> MapMaker:
+    return open_maker(steering.models, n_s=steering.n_s, seed=steering.seed)
 
 
 def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum:

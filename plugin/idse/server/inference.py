@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
@@ -14,6 +14,7 @@ from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.picture import Picture, PictureFormat
 from idse.pipeline import frames
+from idse.pipeline.makers import check_exact
 from idse.server.models import QueuedNetwork
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from idse.importance import Analyser
+    from idse.importance.maker import MapMaker
     from idse.importance.sketch import SketchedJacobian
     from idse.server.models import Models
     from idse.server.queue import AnalysisQueue
@@ -183,10 +185,11 @@ def submit(
     return futures
 
 
-def _question(name: str, picture: Picture) -> Callable[[Analyser], Any]:
+def _question(name: str, picture: Picture) -> Callable[[MapMaker], Any]:
     if name == "importance":
-        return lambda analyser: analyser.analyse(picture).weight()
-    return lambda analyser: analyser.sketch(picture)
+        return lambda maker: maker.weight(picture)
+    # `_check_sketch` has refused students.
+    return lambda maker: cast("Analyser", maker).sketch(picture)
 
 
 def outputs(name: str, call: Call, results: list[Any]) -> Arrays:
@@ -203,6 +206,7 @@ def _sketch(found: SketchedJacobian) -> Arrays:
 
 
 def _check_sketch(call: Call) -> None:
+    check_exact(call.network, "a sketch")
     if call.batched:
         raise InputError("sketch takes one image, of (rows, columns, 3)")
     samples = sum(rows * columns for rows, columns in call.pictures[0].format.plane_shapes)

@@ -72,7 +72,7 @@ class NetworkRequest:
         kept = replace(picture, planes=(y, cb, cr))
         deadline = time.monotonic() + self._patience
         asked: Future[FloatMap | None] = self._network.submit(
-            kept, lambda analyser: analyser.analyse(kept).weight(), deadline=deadline
+            kept, lambda analyser: analyser.weight(kept), deadline=deadline
         )
         self._schedule.done(seconds)
         return asked

@@ -13,6 +13,7 @@ from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.importance.naming import split_weight
 from idse.picture import Picture, PictureFormat
+from idse.pipeline.makers import check_exact, check_models, students
 from idse.server.queue import Job
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from idse.importance import Analyser
-    from idse.importance.maps import ImportanceMap, MapSet
+    from idse.importance.maker import MapMaker
+    from idse.importance.maps import MapSet
     from idse.importance.spectrum import Spectrum
+    from idse.learned.student.analyser import StudentAnalyser
     from idse.server.queue import AnalysisQueue
     from idse.vision import FeatureExtractor
 
@@ -40,8 +43,8 @@ class Models:
     Parameters
     ----------
     models
-        Networks, named as for ``idse transcode --model``; the first one is what clients get who
-        name none. None at all need no torch.
+        Networks and students, named as for ``idse transcode --model``; the first one is what
+        clients get who name none. Without networks there is no need of torch.
     maps
         Map files by the name that clients give.
 
@@ -58,6 +61,7 @@ class Models:
         self._paths = dict(maps or {})
         self._maps: dict[str, MapSet] = {}
         self._networks: dict[str, FeatureExtractor] = {}
+        self._students: dict[str, StudentAnalyser] = {}
         # Hooks, by which features come from an inner layer, are the module's: one pass at a time.
         self._hooks = threading.Lock()
 
@@ -82,7 +86,8 @@ class Models:
     @property
     def ready(self) -> bool:
         """Whether everything is loaded."""
-        return len(self._networks) == len(self.names) and len(self._maps) == len(self._paths)
+        loaded = len(self._networks) + len(self._students)
+        return loaded == len(self.names) and len(self._maps) == len(self._paths)
 
     def load(self) -> None:
         """Load everything, and run every network once: the first run is slower than others.
@@ -96,14 +101,25 @@ class Models:
 
         for name, path in self._paths.items():
             self._maps[name] = read_maps(path)
-        if not self.names:
-            return
+        for name in self.names:
+            if students([name]):
+                self._load_student(name)
+            else:
+                self._load_network(name)
+
+    def _load_student(self, name: str) -> None:
+        from idse.learned.student.analyser import load_student
+
+        student = load_student(name)
+        student.weight(_grey())
+        self._students[name] = student
+
+    def _load_network(self, name: str) -> None:
         from idse.importance import Analyser, load_networks
 
-        for name in self.names:
-            ((network, _),) = load_networks([name])
-            Analyser([(network, 1.0)], n_s=1).analyse(_grey(PictureFormat(width=320, height=192)))
-            self._networks[name] = network
+        ((network, _),) = load_networks([name])
+        Analyser([(network, 1.0)], n_s=1).analyse(_grey())
+        self._networks[name] = network
 
     def network(self, name: str) -> FeatureExtractor:
         """Return a network.
@@ -111,11 +127,15 @@ class Models:
         Raises
         ------
         InputError
-            There is none of this name.
+            There is none of this name, or it is a student.
         """
-        if name not in self._networks:
-            raise InputError(f"model {name!r} is not one of this server's: {', '.join(self.names)}")
+        self._check_name(name)
+        check_exact([name], "this")
         return self._networks[name]
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._networks and name not in self._students:
+            raise InputError(f"model {name!r} is not one of this server's: {', '.join(self.names)}")
 
     def maps(self, name: str) -> MapSet:
         """Return the maps of a file.
@@ -136,12 +156,14 @@ class Models:
         Raises
         ------
         InputError
-            A model is not this server's, a weight or the number of rows is out of range.
+            A model is not this server's, a student is one of several, a weight or the number of
+            rows is out of range.
         """
         if n_s > MAX_ROWS:
             raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that this server computes")
         for spec in specs:
-            self.network(split_weight(spec)[0])
+            self._check_name(split_weight(spec)[0])
+        check_models(specs)
 
     def analyser(self, specs: Sequence[str], *, n_s: int = DEFAULT_ROWS, seed: int = 0) -> Analyser:
         """Return an analyser of a client's own, by networks that all share.
@@ -158,14 +180,27 @@ class Models:
         InputError
             As `check`.
         """
+        self.check(specs, n_s)
         from idse.importance import Analyser
 
-        self.check(specs, n_s)
         named = [split_weight(spec) for spec in specs]
         return Analyser([(self.network(n), w) for n, w in named], n_s=n_s, seed=seed)
 
+    def student(self, specs: Sequence[str], *, n_s: int = DEFAULT_ROWS) -> StudentAnalyser:
+        """Return a student, which all clients share.
+
+        Raises
+        ------
+        InputError
+            As `check`.
+        """
+        self.check(specs, n_s)
+        return self._students[split_weight(specs[0])[0]]
+
     def turn(self, specs: Sequence[str]) -> AbstractContextManager[Any]:
         """Return what is to be held while these networks run."""
+        if students(specs):
+            return nullcontext()
         layers = [self.network(split_weight(spec)[0]).layer for spec in specs]
         return nullcontext() if set(layers) == {None} else self._hooks
 
@@ -214,7 +249,12 @@ class QueuedNetwork:
         seed: int = 0,
         together: bool = False,
     ) -> None:
-        self._analyser = models.analyser(specs, n_s=n_s, seed=seed)
+        self._sketches: Analyser | None = None
+        self._maker: MapMaker
+        if students(specs):
+            self._maker = models.student(specs, n_s=n_s)
+        else:
+            self._maker = self._sketches = models.analyser(specs, n_s=n_s, seed=seed)
         self._kind = (*specs, n_s)
         self._turn = models.turn(specs)
         self._queue = queue
@@ -224,7 +264,7 @@ class QueuedNetwork:
     def submit(
         self,
         picture: Picture,
-        call: Callable[[Analyser], T],
+        call: Callable[[MapMaker], T],
         *,
         deadline: float | None = None,
         patient: bool = False,
@@ -236,25 +276,26 @@ class QueuedNetwork:
         BusyError
             As `AnalysisQueue.submit`.
         """
-        likeness = (*self._analyser.likeness, picture.format)
+        sketches, maker = self._sketches, self._maker
 
         def run() -> T:
             with self._turn:
-                return call(self._analyser)
+                return call(maker)
 
         job = Job(
             client=self._client,
             kind=(*self._kind, picture.format),
             call=run,
             deadline=deadline,
-            batch=likeness if self._together else None,
-            subject=Subject(self._analyser, picture, self._turn),
         )
+        if sketches is not None:
+            job.batch = (*sketches.likeness, picture.format) if self._together else None
+            job.subject = Subject(sketches, picture, self._turn)
         return self._queue.submit(job, patient=patient)
 
-    def analyse(self, picture: Picture) -> ImportanceMap:
+    def weight(self, picture: Picture) -> npt.NDArray[np.float32]:
         """Return the map of a picture; see :class:`idse.pipeline.maps.Network`."""
-        return self.submit(picture, lambda a: a.analyse(picture), patient=True).result()
+        return self.submit(picture, lambda a: a.weight(picture), patient=True).result()
 
     def blocks(self, picture: Picture) -> npt.NDArray[np.float32]:
         """Return what its 4x4 luma blocks matter."""
@@ -265,6 +306,7 @@ class QueuedNetwork:
         return self.submit(picture, lambda a: a.spectrum(picture), patient=True).result()
 
 
-def _grey(form: PictureFormat) -> Picture:
+def _grey() -> Picture:
+    form = PictureFormat(width=320, height=192)
     y, cb, cr = (np.full(shape, 128, np.uint8) for shape in form.plane_shapes)
     return Picture(planes=(y, cb, cr), format=form)

@@ -25,6 +25,7 @@ from idse.evaluation.average_precision import confident, match
 from idse.importance.overlay import heat
 from idse.picture import Picture
 from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.makers import students
 from idse.pipeline.report import Warnings
 from idse.pipeline.source import DecodedFrame
 from idse.pipeline.steering import EncodeFacts, lookahead_of, steering_of
@@ -133,7 +134,7 @@ class Previews:
             Another preview is being made.
         """
         policy = OffsetPolicy(strength=strength, alpha=alpha)
-        self._models.network(network)
+        self._models.check([network], n_s=1)
         if not self._busy.acquire(blocking=False):
             raise BusyError("another preview is being made: try again in a moment")
         try:
@@ -147,7 +148,7 @@ class Previews:
                 "stock": upload.stock[1],
                 "steered": self._observe_coded(network, upload, steered),
             }
-            labels = getattr(self._models.network(network).head, "labels", ())
+            labels = self._labels(network)
             facts = {"network": network, **_described(upload, stock, steered, seen, labels)}
             return json.dumps(facts).encode()
         finally:
@@ -164,7 +165,7 @@ class Previews:
         upload = _Upload(pictures, rate, shown)
         queued = QueuedNetwork(self._models, [network], self._queue, client=_CLIENT)
         for index in shown:
-            upload.weights[index] = queued.analyse(pictures[index]).weight()
+            upload.weights[index] = queued.weight(pictures[index])
         upload.observed = self._observe(network, [pictures[index] for index in shown])
         self._uploads[key] = upload
         if len(self._uploads) > _UPLOADS:
@@ -186,8 +187,15 @@ class Previews:
             found.append(self._queue.submit(job, patient=True).result())
         return found
 
+    def _labels(self, network: str) -> Sequence[str]:
+        if students([network]):
+            return ()
+        return getattr(self._models.network(network).head, "labels", ())
+
     def _judge(self, name: str) -> Judge | None:
         """Return a judge with a network of its own: it hooks into it."""
+        if students([name]):
+            return None
         if name not in self._judges:
             from idse.evaluation.judge import Judge
 

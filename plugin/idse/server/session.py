@@ -183,9 +183,7 @@ class Session:
         self._steering: Steering | LiveSteering
         if facts.live:
             request = (
-                FileRequest(maps)
-                if network is None
-                else NetworkRequest(network, options.analyse_every)
+                FileRequest(maps) if network is None else NetworkRequest(network, options.interval)
             )
             self.lookahead = 0
             self._steering = LiveSteering(options, request, encode, self._warnings)
@@ -375,5 +373,5 @@ def _maps(
 ) -> Maps:
     if network is None:
         return FileMaps(models.maps(str(options.maps)))
-    schedule = Schedule(options.analyse_every)
+    schedule = Schedule(options.interval)
     return NetworkMaps(_Loaded(network), schedule, warnings, inner=options.weighted)

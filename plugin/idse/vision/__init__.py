@@ -10,13 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from idse.errors import missing_extra
+from idse.vision.registry import EXACT_MODEL
 
 if TYPE_CHECKING:
     from idse.vision.extractor import FeatureExtractor
     from idse.vision.heads import Boxes, Classification, Detections, TaskHead, Top1
     from idse.vision.load import load_model
 
-DEFAULT_MODEL = "yolov4-tiny"
+# What steers where nothing else is named.
+DEFAULT_MODEL = EXACT_MODEL
 
 _LAZY = {
     "Boxes": "heads",
@@ -30,6 +32,7 @@ _LAZY = {
 
 __all__ = [
     "DEFAULT_MODEL",
+    "EXACT_MODEL",
     "Boxes",
     "Classification",
     "Detections",

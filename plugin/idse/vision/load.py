@@ -63,7 +63,7 @@ def load_model(
         from idse.vision.onnx_graph import load_onnx
 
         extractor: FeatureExtractor = load_onnx(name, size=shape, **given)
-    elif ":" in name:
+    elif ":" in name and not registry.is_student(spec):
         extractor = _from_factory(name, shape, given)
     else:
         if given:

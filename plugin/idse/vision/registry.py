@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# The student that comes with the package, and the network that stands in where gradients or outputs
+# are needed.
+STUDENT = "student"
+EXACT_MODEL = "yolov4-tiny"
+_STUDENT_SUFFIX = ".safetensors"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
@@ -147,6 +153,25 @@ def list_models() -> tuple[ModelSpec, ...]:
     return _MODELS
 
 
+def is_student(name: str) -> bool:
+    """Tell whether a name is that of a student, which predicts maps and is no network to look into.
+
+    They are ``"student"``, the built-in one, and paths that end in ``.safetensors``; ``@HEAD`` at
+    the end picks the network that the student stands for.
+    """
+    path, _ = split_student(name)
+    return path == STUDENT or path.endswith(_STUDENT_SUFFIX)
+
+
+def split_student(name: str) -> tuple[str, str | None]:
+    """Return the name or path of a student, and the head that is asked for, if any."""
+    # A path may hold an @ of its own: what follows the last one is a head only beyond the suffix.
+    if name.endswith(_STUDENT_SUFFIX) or "@" not in name:
+        return name, None
+    path, _, head = name.rpartition("@")
+    return path, head
+
+
 def find_model(name: str) -> ModelSpec:
     """Return the built-in model called ``name``.
 
@@ -155,6 +180,11 @@ def find_model(name: str) -> ModelSpec:
     ModelError
         There is none; the message names those that there are and the other forms of a model.
     """
+    if is_student(name):
+        raise ModelError(
+            f"{name} is a student: it predicts maps and has neither outputs nor gradients, which "
+            f"are asked for here: give an exact model, such as --model {EXACT_MODEL}"
+        )
     for spec in _MODELS:
         if spec.name == name:
             return spec

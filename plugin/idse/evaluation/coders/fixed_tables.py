@@ -31,7 +31,7 @@ from idse.evaluation.fingerprint import code_digest, model_digest
 from idse.evaluation.pixels import jfif_picture
 from idse.evaluation.sources import Images
 from idse.picture import Picture
-from idse.vision import DEFAULT_MODEL
+from idse.vision import EXACT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class FixedTables(SingleJpeg):
     def parse(cls, words: Sequence[str]) -> Self:
         """Read the options."""
         known = parser(cls.codec)
-        known.add_argument("--model", default=DEFAULT_MODEL)
+        known.add_argument("--model", default=EXACT_MODEL)
         known.add_argument("--exponent", type=float, default=1.0)
         known.add_argument("--sampling", choices=("4:2:0", "4:4:4"), default="4:2:0")
         known.add_argument("--progressive", action="store_true")

@@ -15,6 +15,8 @@ from idse.learned.student import _raw
 from idse.learned.student.resize import input_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from idse.learned.student.file import StudentFile
     from idse.picture import Picture
 
@@ -34,6 +36,11 @@ class Engine:
         What to run.
     isa
         ``"best"``, ``"portable"``, ``"avx2"`` or ``"avx512"``. The last two compute the same bits.
+
+    Attributes
+    ----------
+    isa
+        The instruction set that is used.
 
     Raises
     ------
@@ -62,6 +69,9 @@ class Engine:
         )
         if not handle:
             raise ModelError(f"student cannot be run: {why.value.decode()}")
+        best = self._library.idse_student_best_isa()
+        names = {number: name for name, number in _raw.ISAS.items()}
+        self.isa = names[_raw.ISAS[isa] or best]
         self._handle = ctypes.c_void_p(handle)
         weakref.finalize(self, self._library.idse_student_free, self._handle)
 
@@ -163,3 +173,51 @@ def _program(student: StudentFile) -> tuple[ctypes.Array[_raw.Op], npt.NDArray[n
         raw.weight, raw.bias = starts[op.weight], starts[op.bias]
         channels[op.out] = out
     return found, np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def spread(found: FloatMap, blend: Sequence[float], down: FloatMap, across: FloatMap) -> FloatMap:
+    """Interpolate a map, whose logarithms are linear between the middles of its cells.
+
+    Parameters
+    ----------
+    found
+        float32 ``(rows, columns, heads)``: natural logarithms.
+    blend
+        For each head what it counts, 0 or more.
+    down, across
+        float32: places where to look, 0 being the first row's upper edge and 1 the last one's
+        lower edge.
+
+    Returns
+    -------
+    ndarray
+        float32 ``(len(down), len(across))``, >= 0: the sum over heads of blend times importance;
+        the same bits on every machine.
+    """
+    rows, columns, heads = found.shape
+    found = np.ascontiguousarray(found)
+    shares = np.array(blend, np.float32)
+    if found.dtype != np.float32 or shares.shape != (heads,) or down.ndim != 1 or across.ndim != 1:
+        raise InputError(
+            f"map of {found.dtype} {found.shape}, blend of {shares.shape} and places of "
+            f"{down.shape} and {across.shape} do not fit together"
+        )
+    places = [
+        np.ascontiguousarray(at, np.float32) * n for at, n in ((down, rows), (across, columns))
+    ]
+    scratch = np.empty(columns + len(across), np.float32)
+    out = np.empty((len(down), len(across)), np.float32)
+    _raw.library().idse_student_spread(
+        found.ctypes.data,
+        rows,
+        columns,
+        heads,
+        shares.ctypes.data,
+        places[0].ctypes.data,
+        len(down),
+        places[1].ctypes.data,
+        len(across),
+        scratch.ctypes.data,
+        out.ctypes.data,
+    )
+    return out

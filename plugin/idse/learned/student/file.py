@@ -38,7 +38,9 @@ VERSION = "1"
 # What `native/student` takes; the numbers of a program come from a file.
 _MAX_BYTES = 64 << 20
 _MAX_HEADS = 64
+_MAX_LAGS = 255
 _PLANES = 3
+_AUTOCORRELATION = "autocorrelation"
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 
@@ -86,7 +88,7 @@ class StudentFile:
     tensors
         Weights and biases by name, float32 and finite.
     autocorrelation
-        float32 ``(heads, 3, lags, lags)``; None where the file has none.
+        float32 ``(heads, 3, lags, lags)``, lags odd: of the teachers' gradients.
     card
         How the student was made.
     """
@@ -101,7 +103,7 @@ class StudentFile:
     ops: tuple[StudentOp, ...]
     map: int
     tensors: Tensors
-    autocorrelation: npt.NDArray[np.float32] | None
+    autocorrelation: npt.NDArray[np.float32]
     card: Mapping[str, Any]
 
 
@@ -150,12 +152,15 @@ def _check_version(path: Path, described: Mapping[str, str]) -> None:
 def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any]]) -> StudentFile:
     facts = {
         name: json.loads(described[name])
-        for name in ("input", "heads", "blend", "program", "map", "card")
+        for name in ("input", "heads", "blend", "teachers", "program", "map", "card")
     }
     heads = tuple(_text(name) for name in _some(facts["heads"], "heads", most=_MAX_HEADS))
     blend = _numbers(facts["blend"], "blend", len(heads))
     if min(blend) < 0 or max(blend) <= 0:
         raise ValueError(f"blend {list(blend)} must be 0 or more, and more for one of the heads")
+    teachers = _some(facts["teachers"], "teachers", most=_MAX_HEADS)
+    if len(teachers) != len(heads):
+        raise ValueError(f"{len(teachers)} teachers are not one for each of {len(heads)} heads")
     given = facts["input"]
     std = _numbers(given["std"], "std", _PLANES)
     if min(std) <= 0:
@@ -170,7 +175,7 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
         std=std,
         heads=heads,
         blend=blend,
-        teachers=_teachers(described, len(heads)),
+        teachers=tuple(_teacher(item) for item in teachers),
         ops=tuple(_op(item) for item in _some(facts["program"], "program", most=256)),
         map=_whole(facts["map"], "map", 0, 255),
         tensors=weights,
@@ -179,26 +184,24 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
     )
 
 
-_AUTOCORRELATION = "autocorrelation"
-
-
 def _autocorrelation(
     tensors: Mapping[str, npt.NDArray[Any]], heads: int
-) -> npt.NDArray[np.float32] | None:
-    if _AUTOCORRELATION not in tensors:
-        return None
+) -> npt.NDArray[np.float32]:
     found = _floats(_AUTOCORRELATION, tensors[_AUTOCORRELATION])
     lags = found.shape[-1] if found.ndim == 4 else 0
-    if found.shape != (heads, _PLANES, lags, lags) or lags % 2 == 0:
+    if found.shape != (heads, _PLANES, lags, lags) or not lags % 2 or lags > _MAX_LAGS:
         raise ValueError(f"autocorrelation is {found.shape}, expected ({heads}, 3, lags, lags)")
     return found
 
 
-def _teachers(described: Mapping[str, str], heads: int) -> tuple[Mapping[str, Any], ...]:
-    found = json.loads(described.get("teachers", "[]")) or [{}] * heads
-    if len(found) != heads or not all(isinstance(item, dict) for item in found):
-        raise ValueError(f"teachers {found!r} are not one for each of {heads} heads")
-    return tuple(found)
+def _teacher(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Check how a teacher takes pictures in."""
+    size = [_whole(n, "size", 1, 1 << 14) for n in _some(item["size"], "size", most=2)]
+    fit, stride = item["fit"], item["stride"]
+    if len(size) != 2 or fit not in {"letterbox", "stretch"}:
+        raise ValueError(f"teacher {dict(item)} has no size or fit of an input")
+    stride = None if stride is None else _whole(stride, "stride", 1, 1 << 14)
+    return {"size": size, "fit": fit, "stride": stride}
 
 
 def _op(item: Mapping[str, Any]) -> StudentOp:

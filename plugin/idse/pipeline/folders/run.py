@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from idse import __version__
 from idse.codecs.jpeg import library_version
 from idse.errors import InputError, OutputError
+from idse.learned.student.analyser import student_path
 from idse.pipeline.folders.files import find_pictures, output_names
 from idse.pipeline.folders.manifest import Entry, Manifest
 from idse.pipeline.folders.pool import Pool
 from idse.pipeline.folders.report import FolderReport, Row
 from idse.pipeline.folders.work import Result, Task, failed, shared_scale, start, work
 from idse.pipeline.images.network import Networks
+from idse.vision.registry import is_student
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,5 +282,6 @@ def _check_folders(source: Path, target: Path) -> None:
 
 def _file_facts(model: object) -> tuple[object, ...]:
     """Return what tells one state of a model's file from another, where it is a file."""
-    path = Path(str(model).partition("=")[0])
+    name = str(model).partition("=")[0]
+    path = student_path(name) if is_student(name) else Path(name)
     return (str(model), path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()

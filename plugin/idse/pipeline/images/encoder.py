@@ -19,6 +19,7 @@ from idse.pipeline.images.report import EncodedImage, ImageReport
 from idse.pipeline.images.source import read_image
 from idse.pipeline.images.steered import Coded, SteeredImage
 from idse.pipeline.images.stock import Stock, encode_stock
+from idse.pipeline.makers import check_exact
 from idse.pipeline.report import Warnings
 from idse.vision import DEFAULT_MODEL
 
@@ -39,8 +40,9 @@ class JpegEncoder:
     Parameters
     ----------
     model
-        A network or several: ``NAME`` or ``NAME=WEIGHT`` as `idse.load_model` takes names, or
-        loaded ones. None is stock libjpeg-turbo.
+        ``"student"``, which predicts what networks look at; or a network or several: ``NAME`` or
+        ``NAME=WEIGHT`` as `idse.load_model` takes names, or loaded ones. None is stock
+        libjpeg-turbo.
     n_s, seed
         Rows and seed of the sketch.
     strict
@@ -52,7 +54,7 @@ class JpegEncoder:
     ModelError
         A network is unknown or cannot be loaded.
     MissingExtraError
-        torch is not installed.
+        A network is named, and torch is not installed.
 
     Examples
     --------
@@ -110,6 +112,8 @@ class JpegEncoder:
             As for `encode_jpeg`.
         """
         begin = time.monotonic()
+        if options.accuracy is not None and self._steering is not None:
+            check_exact(self._steering.models, "an accuracy")
         warnings = Warnings()
         markers = source.markers if options.metadata else ()
         if options.metadata and source.exif_too_long:

@@ -1,0 +1,303 @@
+"""From decoded pictures to importance maps, by a student: no gradients, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from idse.errors import ModelError
+from idse.importance.maps import ImportanceMap, MapMetadata, luma_samples
+from idse.importance.spectrum import Spectrum
+from idse.learned.student.engine import Engine, spread
+from idse.learned.student.file import read_student
+from idse.learned.student.spectrum import picture_spectrum
+from idse.picture import MACROBLOCK
+from idse.vision.registry import EXACT_MODEL, STUDENT, split_student
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idse.learned.student.file import StudentFile
+    from idse.picture import Picture, PictureFormat
+
+FloatMap = npt.NDArray[np.float32]
+
+BUILT_IN = Path(__file__).parents[2] / "weights" / "student.safetensors"
+_BLOCK = 4
+_DCT = 8
+# Formats whose spectra are kept: a folder of pictures may have as many as pictures.
+_MOST_FORMATS = 16
+
+
+class StudentAnalyser:
+    """Predicts importance maps: a `MapMaker`.
+
+    What it says depends on the picture alone, and may be asked for by several threads.
+
+    Parameters
+    ----------
+    student
+        Where the network and its heads come from.
+    name
+        What reports call it.
+    head
+        The network to stand for; None is the blend of all of them.
+
+    Raises
+    ------
+    ModelError
+        The student has no such head, or cannot be run.
+    """
+
+    def __init__(
+        self, student: StudentFile, *, name: str = STUDENT, head: str | None = None
+    ) -> None:
+        if head is not None and head not in student.heads:
+            raise ModelError(
+                f"{name}: the student has no head {head!r}: {', '.join(student.heads)}"
+            )
+        self.name = name
+        self._student = student
+        self._engine = Engine(student)
+        self._blend = [
+            b if head is None else float(h == head)
+            for h, b in zip(student.heads, student.blend, strict=True)
+        ]
+        self._spectra: dict[PictureFormat, list[Spectrum]] = {}
+        # The last picture of which more than a map was asked for, and what the network said.
+        self._kept: tuple[Picture | None, FloatMap | None] = (None, None)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The networks that it stands for."""
+        return tuple(
+            name for name, b in zip(self._student.heads, self._blend, strict=True) if b > 0
+        )
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that it runs by: ``"avx512"``, ``"avx2"`` or ``"portable"``."""
+        return self._engine.isa
+
+    @property
+    def metadata(self) -> MapMetadata:
+        """What a map file says about how its maps were made."""
+        return MapMetadata(model=self.name, n_s=1, seed=0, dtype="float32")
+
+    def weight(self, picture: Picture) -> FloatMap:
+        """Predict the importance of every macroblock per luma sample.
+
+        Returns
+        -------
+        ndarray
+            float32 ``(mb_rows, mb_cols)``, as `ImportanceMap.weight` of the networks that the
+            student stands for; of those at the edge the mean over what lies inside.
+
+        Raises
+        ------
+        ModelError
+            The network's output is not finite.
+        InputError
+            The picture's shape asks for more memory than a student gets.
+        """
+        spectra = self._spectra_of(picture.format)
+        return self._at_macroblocks(picture, [found.per_sample for found in spectra])
+
+    def analyse(self, picture: Picture) -> ImportanceMap:
+        """Predict the importance of every macroblock, tied to its picture.
+
+        Raises
+        ------
+        ModelError, InputError
+            As `weight`.
+        """
+        form = picture.format
+        spectra = self._spectra_of(form)
+        # Per luma sample; Cb and Cr share theirs, for a spectrum is of both.
+        luma = self._at_macroblocks(picture, [s.luma[_DCT].mean() for s in spectra], keep=True)
+        chroma = self._at_macroblocks(
+            picture, [s.chroma_share * s.chroma[_DCT].mean() / 2 for s in spectra]
+        )
+        planes = np.stack([luma, chroma, chroma])
+        return ImportanceMap.of(picture, planes * luma_samples(form.width, form.height))
+
+    def blocks(self, picture: Picture) -> FloatMap:
+        """Predict the importance of 4x4 luma blocks.
+
+        Returns
+        -------
+        ndarray
+            float32 ``(ceil(height / 4), ceil(width / 4))``: energy of the samples inside.
+
+        Raises
+        ------
+        ModelError, InputError
+            As `weight`.
+        """
+        form = picture.format
+        factors = [s.luma[_DCT].mean() for s in self._spectra_of(form)]
+        lengths = [_inside(n, _BLOCK) for n in (form.height, form.width)]
+        density = self._at(
+            picture, factors, _places(form.height, _BLOCK), _places(form.width, _BLOCK), keep=True
+        )
+        return density * np.outer(*lengths).astype(np.float32)
+
+    def spectrum(self, picture: Picture) -> Spectrum:
+        """Predict the mean importance per frequency.
+
+        Raises
+        ------
+        ModelError, InputError
+            As `weight`.
+        """
+        parts = []
+        for k, found in enumerate(self._spectra_of(picture.format)):
+            level = self._level(picture, k)
+            luma, chroma = (
+                {size: values * level for size, values in plane.items()}
+                for plane in (found.luma, found.chroma)
+            )
+            parts.append(Spectrum(luma, chroma, found.chroma_share))
+        return Spectrum.total(parts)
+
+    def coefficients(self, picture: Picture) -> list[npt.NDArray[np.float32]]:
+        """Predict what errors in each coefficient of a JPEG cost.
+
+        A block's energy, spread over frequencies as in the mean of the heads' pictures: how it is
+        spread differs little between blocks.
+
+        Parameters
+        ----------
+        picture
+            Sampled as the JPEG, see `idse.importance.Analyser.coefficients`.
+
+        Returns
+        -------
+        list of ndarray
+            For Y, Cb and Cr, float32 ``(block rows, block columns, 8, 8)``.
+
+        Raises
+        ------
+        ModelError, InputError
+            As `weight`.
+        """
+        spectra = self._spectra_of(picture.format)
+        luma = self._weights(picture, picture.planes[0].shape, [s.luma[_DCT] for s in spectra])
+        chroma = self._weights(picture, picture.planes[1].shape, [s.chroma[_DCT] for s in spectra])
+        return [luma, chroma, chroma.copy()]
+
+    def forget(self) -> None:
+        """Let go of the last picture and its map."""
+        self._kept = (None, None)
+
+    def _weights(
+        self, picture: Picture, shape: tuple[int, ...], shapes: Sequence[npt.NDArray[np.float64]]
+    ) -> npt.NDArray[np.float32]:
+        """Return weights of the blocks of a plane: each head's density times its spectrum."""
+        down, across = (_places(n, _DCT) for n in shape)
+        found = np.zeros((len(down), len(across), _DCT, _DCT), np.float32)
+        for k, frequencies in enumerate(shapes):
+            density = self._at(picture, _only(k, len(shapes)), down, across, keep=True)
+            if density.any():
+                found += density[:, :, None, None] * frequencies.astype(np.float32)
+        return found
+
+    def _level(self, picture: Picture, head: int) -> float:
+        """Return the mean of a head's blended importance over the picture."""
+        rows, columns, heads = self._map(picture, keep=True).shape
+        cells = (np.arange(n, dtype=np.float32) / n + np.float32(0.5 / n) for n in (rows, columns))
+        found = self._at(picture, _only(head, heads), *cells, keep=True)
+        return float(found.mean(dtype=np.float64))
+
+    def _at_macroblocks(
+        self, picture: Picture, factors: Sequence[float], *, keep: bool = False
+    ) -> FloatMap:
+        form = picture.format
+        down, across = (_places(n, MACROBLOCK) for n in (form.height, form.width))
+        return self._at(picture, factors, down, across, keep=keep)
+
+    def _at(
+        self,
+        picture: Picture,
+        factors: Sequence[float],
+        down: FloatMap,
+        across: FloatMap,
+        *,
+        keep: bool = False,
+    ) -> FloatMap:
+        """Return the sum over heads of blend * factor * importance, at places from 0 to 1."""
+        blend = [b * factor for b, factor in zip(self._blend, factors, strict=True)]
+        return spread(self._map(picture, keep=keep), blend, down, across)
+
+    def _map(self, picture: Picture, *, keep: bool) -> FloatMap:
+        """Return what the network says, and keep it for the next question where there is one."""
+        seen, found = self._kept
+        if seen is not picture or found is None:
+            found = self._engine.run(picture)
+        self._kept = (picture, found) if keep else (None, None)
+        return found
+
+    def _spectra_of(self, form: PictureFormat) -> list[Spectrum]:
+        """Return each head's spectrum, in absolute units, where its map says 0."""
+        found = self._spectra.get(form)
+        if found is None:
+            student = self._student
+            found = [
+                picture_spectrum(correlation, teacher, form)
+                for correlation, teacher in zip(
+                    student.autocorrelation, student.teachers, strict=True
+                )
+            ]
+            if len(self._spectra) >= _MOST_FORMATS:
+                self._spectra.clear()
+            self._spectra[form] = found
+        return found
+
+
+def load_student(name: str) -> StudentAnalyser:
+    """Load a student by the name that the command line takes.
+
+    Parameters
+    ----------
+    name
+        ``"student"``, the built-in one, or a path that ends in ``.safetensors``; ``@HEAD`` at the
+        end picks the network that it is to stand for.
+
+    Raises
+    ------
+    ModelError
+        The file is missing or damaged, or has no such head.
+    LibraryLoadError
+        The library that runs students is missing.
+    """
+    path = student_path(name)
+    if path == BUILT_IN and not path.is_file():
+        raise ModelError(
+            f"the built-in student {path} is missing: install the package again, or give --model "
+            f"{EXACT_MODEL}"
+        )
+    return StudentAnalyser(read_student(path), name=name, head=split_student(name)[1])
+
+
+def student_path(name: str) -> Path:
+    """Return the file of a student that is named as for `load_student`."""
+    path, _ = split_student(name)
+    return BUILT_IN if path == STUDENT else Path(path)
+
+
+def _only(head: int, heads: int) -> list[float]:
+    return [float(k == head) for k in range(heads)]
+
+
+def _inside(samples: int, size: int) -> npt.NDArray[np.float64]:
+    """Return how many samples of each block of a side lie inside the picture."""
+    return np.minimum(size, samples - np.arange(0, samples, size)).astype(np.float64)
+
+
+def _places(samples: int, size: int) -> FloatMap:
+    """Return the middles of a side's blocks, of what lies inside, the side being 1."""
+    middles = np.arange(0, samples, size) + _inside(samples, size) / 2
+    return (middles / samples).astype(np.float32)
