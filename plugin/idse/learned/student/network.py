@@ -26,6 +26,9 @@ STD = (64.0, 32.0, 32.0)
 # The map has a sample for so many of the input, per side.
 STRIDE = 4
 
+# Of batch normalisation.
+EPSILON = 1e-5
+
 _WIDTHS = (16, 32, 64, 96, 128)  # channels at strides 2, 4, 8, 16, 32
 _DEPTHS = (0, 1, 2, 3, 3)  # residual blocks at those strides, on the way down
 
@@ -159,12 +162,16 @@ class StudentNetwork(nn.Module):
         self.convs: dict[str, nn.Conv2d] = {}
         self.norms: dict[str, nn.BatchNorm2d] = {}
         channels = {0: 3}
+        single = {op.out for op in self.ops if op.op == "mean"}
         for op in self.ops:
             count = sum(channels[i] for i in op.inputs) if op.op == "concat" else op.channels
             channels[op.out] = count
             if op.op != "conv":
                 continue
-            bare = normalised and op.out != output
+            if op.inputs[0] in single:
+                single.add(op.out)
+            # A single sample is nothing to normalise by.
+            bare = normalised and op.out != output and op.out not in single
             self.convs[op.name] = nn.Conv2d(
                 channels[op.inputs[0]],
                 op.channels,
@@ -175,7 +182,7 @@ class StudentNetwork(nn.Module):
                 bias=not bare,
             )
             if bare:
-                self.norms[op.name] = nn.BatchNorm2d(op.channels)
+                self.norms[op.name] = nn.BatchNorm2d(op.channels, eps=EPSILON)
         # Dictionaries of their own, so that types are known.
         for kind, modules in (("conv", self.convs), ("norm", self.norms)):
             for name, module in modules.items():

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from idse.learned.student.spectrum import code_steps
+
 if TYPE_CHECKING:
     from idse.picture import Picture
 
@@ -64,8 +66,24 @@ def input_size(width: int, height: int, *, area: int, multiple: int) -> tuple[in
 
 
 def student_planes(picture: Picture, *, area: int, multiple: int) -> FloatArray:
-    """Return Y, Cb and Cr as a student sees them: ``(3, rows, columns)`` at the scale of 8 bit."""
+    """Return Y, Cb and Cr as a student sees them: upright, in codes of 8 bit and limited range.
+
+    Returns
+    -------
+    ndarray
+        float32 ``(3, rows, columns)``.
+    """
     form = picture.format
-    rows, columns = input_size(form.width, form.height, area=area, multiple=multiple)
-    scale = np.float32(2.0 ** (8 - form.bit_depth))
-    return np.stack([box_resize(plane, rows, columns) for plane in picture.planes]) * scale
+    turns = form.rotation // 90
+    width, height = (form.width, form.height)[:: -1 if turns % 2 else 1]
+    size = input_size(width, height, area=area, multiple=multiple)
+    rows, columns = size[:: -1 if turns % 2 else 1]
+    planes = np.stack([box_resize(plane, rows, columns) for plane in picture.planes])
+    luma, chroma = code_steps(form)
+    # Black and grey stay what they are: 16 and 128 in limited range of 8 bit, 0 and 128 in full.
+    depth = 2.0 ** (form.bit_depth - 8)
+    black = (0.0 if form.full_range else 16.0) * depth
+    zero, step = np.array([black, 128 * depth, 128 * depth]), np.array([luma, chroma, chroma])
+    seen = (planes - zero[:, None, None]) / step[:, None, None]
+    seen += np.array([16, 128, 128])[:, None, None]
+    return np.ascontiguousarray(np.rot90(seen, turns, (1, 2)), np.float32)

@@ -29,6 +29,16 @@ FloatArray = npt.NDArray[np.float64]
 # Blocks of an axis that are looked at: they differ by the resize's phase only.
 _BLOCKS = 24
 
+# ITU-R BT.601, section 3.5.3: what luma and chroma span in limited range, of 255.
+_LIMITED = (219.0, 224.0)
+
+
+def code_steps(form: PictureFormat) -> tuple[float, float]:
+    """Return how many code values a code of 8 bit and limited range is, for luma and chroma."""
+    depth = 2.0 ** (form.bit_depth - 8)
+    luma, chroma = (255 / span if form.full_range else 1.0 for span in _LIMITED)
+    return depth * luma, depth * chroma
+
 
 def picture_spectrum(
     autocorrelation: npt.NDArray[np.floating[Any]],
@@ -41,7 +51,7 @@ def picture_spectrum(
     ----------
     autocorrelation
         ``(3, lags, lags)`` with an odd number of lags, for Y, Cb and Cr: of the gradients at the
-        resolution of the teacher's input.
+        resolution of the teacher's input, with respect to codes of 8 bit and limited range.
     teacher
         How it takes pictures in: ``size``, ``fit`` and ``stride``, as
         `idse.vision.FeatureExtractor` has them.
@@ -51,7 +61,8 @@ def picture_spectrum(
     Returns
     -------
     Spectrum
-        Its ``per_sample`` is the importance of all planes per luma sample; zeros where a plane is
+        In the picture's own code values. Its ``per_sample`` is the importance of all planes per
+        luma sample; zeros where a plane is
         smaller than a block.
     """
     place_of = place(
@@ -64,8 +75,9 @@ def picture_spectrum(
     )
     luma, chroma = plane_resizes(form, place_of)
     moments = np.asarray(autocorrelation, np.float64)
-    y = _spectra(moments[0], luma)
-    cbcr = _spectra((moments[1] + moments[2]) / 2, chroma)
+    luma_step, chroma_step = code_steps(form)
+    y = _spectra(moments[0] / luma_step**2, luma)
+    cbcr = _spectra((moments[1] + moments[2]) / (2 * chroma_step**2), chroma)
     rows, columns = form.chroma_shape
     return Spectrum(y, cbcr, 2 * rows * columns / (form.width * form.height))
 

@@ -1,0 +1,192 @@
+"""Examples: a student's input of a picture and what its teachers say on the student's grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from idse.learned.student.network import AREA, MEAN, MULTIPLE, STD, STRIDE
+from idse.learned.student.resize import box_resize, student_planes
+from idse.learned.student.spectrum import code_steps, picture_spectrum
+from idse.picture import MACROBLOCK, PictureFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from idse.learned.student.teacher import Lesson
+    from idse.picture import Picture
+
+FloatArray = npt.NDArray[np.float32]
+
+# Teachers' units are such that this format's samples have an importance of 1 on average.
+_REFERENCE = PictureFormat(width=640, height=480)
+# What a teacher does not look at at all is this far below the mean, in nepers, and no further:
+# beside the squared error that every allocation adds, less is nothing.
+FLOOR = -12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A picture as it is kept until all lessons are known."""
+
+    planes: FloatArray
+    form: PictureFormat
+    lessons: tuple[Lesson, ...]
+    group: str
+    held: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What one picture teaches.
+
+    Attributes
+    ----------
+    planes
+        float16 ``(3, rows, columns)``: normalised input.
+    target
+        float32 ``(heads, rows / 4, columns / 4)``: natural logarithm of the importance relative to
+        the teacher's mean over the set.
+    blocks
+        float32 ``(heads, mb_rows, mb_columns)``: the same per macroblock, to judge by.
+    group
+        What kind of picture it is, for reports.
+    held
+        Whether it is to judge by, and not to learn from.
+    """
+
+    planes: npt.NDArray[np.float16]
+    target: FloatArray
+    blocks: FloatArray
+    group: str
+    held: bool
+
+
+def raw(picture: Picture, lessons: Sequence[Lesson], *, group: str, held: bool) -> Raw:
+    """Return the little that is needed of a picture: its planes as the student sees them."""
+    planes = student_planes(picture, area=AREA, multiple=MULTIPLE)
+    normalised = (planes - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
+    return Raw(normalised.astype(np.float32), picture.format, tuple(lessons), group, held)
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A teacher's unit: what turns its energies into numbers around 1, and back.
+
+    Attributes
+    ----------
+    autocorrelation
+        float32 ``(3, lags, lags)``: `idse.learned.student.spectrum.picture_spectrum` of it says
+        what an importance of 1 is in pictures of any format.
+    teacher
+        How the network takes pictures in.
+    """
+
+    autocorrelation: FloatArray
+    teacher: Mapping[str, Any]
+
+    def level(self, form: PictureFormat) -> float:
+        """Return the importance per luma sample that 1 stands for."""
+        return picture_spectrum(self.autocorrelation, self.teacher, form).per_sample
+
+
+def find_units(raws: Sequence[Raw], teachers: Sequence[Mapping[str, Any]]) -> list[Unit]:
+    """Return every teacher's unit: the mean over the pictures that are learned from is 1.
+
+    Parameters
+    ----------
+    raws
+        All pictures, in the order in which teachers are given.
+    teachers
+        How each takes pictures in.
+    """
+    learned = [item for item in raws if not item.held]
+    units = []
+    for k, teacher in enumerate(teachers):
+        shape = np.mean([_moments(item, k) for item in learned], axis=0)
+        # So that levels of several teachers can be compared whatever the picture's size.
+        scale = picture_spectrum(shape, teacher, _REFERENCE).per_sample
+        units.append(Unit((shape / scale).astype(np.float32), teacher))
+    return units
+
+
+def _moments(item: Raw, k: int) -> npt.NDArray[np.float64]:
+    """Return a lesson's autocorrelation with respect to codes of 8 bit and limited range."""
+    luma, chroma = code_steps(item.form)
+    steps = np.array([luma, chroma, chroma]).reshape(3, 1, 1)
+    moments: npt.NDArray[np.float64] = item.lessons[k].autocorrelation * steps**2
+    return moments
+
+
+def scales(raws: Sequence[Raw], units: Sequence[Unit]) -> list[float]:
+    """Return each teacher's mean importance over what is learned from, in its unit."""
+    learned = [item for item in raws if not item.held]
+    return [
+        float(np.mean([_mean(item, k) / unit.level(item.form) for item in learned]))
+        for k, unit in enumerate(units)
+    ]
+
+
+def _mean(item: Raw, k: int) -> float:
+    return float(np.exp(item.lessons[k].log_energy.astype(np.float64)).mean())
+
+
+def examples(raws: Sequence[Raw], units: Sequence[Unit], means: Sequence[float]) -> list[Example]:
+    """Return examples of pictures.
+
+    Parameters
+    ----------
+    raws
+        The pictures.
+    units, means
+        As `find_units` and `scales` return them.
+    """
+    levels: dict[tuple[int, PictureFormat], float] = {}
+    made = []
+    for item in raws:
+        _, rows, columns = item.planes.shape
+        targets, blocks = [], []
+        for k, (unit, mean) in enumerate(zip(units, means, strict=True)):
+            if (k, item.form) not in levels:
+                levels[k, item.form] = unit.level(item.form) * mean
+            energy = np.exp(item.lessons[k].log_energy - np.log(levels[k, item.form]))
+            energy = np.rot90(energy, item.form.rotation // 90)  # as the student sees the picture
+            targets.append(_log(box_resize(energy, rows // STRIDE, columns // STRIDE)))
+            blocks.append(_log(_macroblocks(energy)))
+        made.append(
+            Example(
+                item.planes.astype(np.float16),
+                np.stack(targets),
+                np.stack(blocks),
+                item.group,
+                item.held,
+            )
+        )
+    return made
+
+
+def _log(energy: FloatArray) -> FloatArray:
+    found: FloatArray = np.log(np.maximum(energy, np.exp(np.float32(FLOOR))))
+    return found
+
+
+def _macroblocks(energy: FloatArray) -> FloatArray:
+    """Return the means of macroblocks of energies per 4x4 block."""
+    side = MACROBLOCK // 4
+    rows, columns = (np.arange(0, n, side) for n in energy.shape)
+    sums = np.add.reduceat(np.add.reduceat(energy, rows, 0), columns, 1)
+    counts = np.add.reduceat(np.add.reduceat(np.ones_like(energy), rows, 0), columns, 1)
+    return (sums / counts).astype(np.float32)
+
+
+def to_macroblocks(log_map: Tensor, blocks: tuple[int, int]) -> Tensor:
+    """Return a map ``(n, heads, rows, columns)`` on the grid of macroblocks, bilinearly."""
+    return torch.nn.functional.interpolate(
+        log_map, size=blocks, mode="bilinear", align_corners=False
+    )
