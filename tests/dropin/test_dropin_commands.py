@@ -135,9 +135,10 @@ def test_strict_wants_every_encoder_steered(offsets, tmp_path):
 @pytest.mark.fast
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_reach_the_program_which_ends_in_its_own_way(number, offsets, tmp_path):
-    target = tmp_path / "live.mp4"
-    words = ["ffmpeg", "--offsets", offsets, "-v", "error", "-re", "-y"]
-    words += ["-f", "lavfi", "-i", "testsrc2=s=256x192:r=10", "-c:v", "libx264", target]
+    target, progress = tmp_path / "live.mp4", tmp_path / "progress"
+    words = ["ffmpeg", "--offsets", offsets, "-v", "error", "-re", "-y", "-progress", progress]
+    words += ["-stats_period", "0.1", "-f", "lavfi", "-i", "testsrc2=s=256x192:r=10"]
+    words += ["-c:v", "libx264", "-tune", "zerolatency", target]
     process = subprocess.Popen(
         [*IDSE, *map(str, words)],
         stdin=subprocess.DEVNULL,
@@ -147,10 +148,9 @@ def test_signals_reach_the_program_which_ends_in_its_own_way(number, offsets, tm
         # Whoever runs the tests in the background may have it ignored, and so idse would ignore it.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
-    while not target.exists() or not target.stat().st_size:
+    while not progress.exists() or "frame=4\n" not in progress.read_text():
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(number)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 255  # ffmpeg's, for a signal

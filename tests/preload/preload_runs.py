@@ -122,16 +122,19 @@ def samples():
 
 
 class Fed:
-    """The system's ffmpeg, which encodes what the test hands it, when the test hands it."""
+    """The system's ffmpeg, which encodes what the test hands it, when the test hands it.
+
+    ``words`` are what it is told of the output, the file ``output`` where there are none.
+    """
 
     # Pictures that ffmpeg has read, but not yet handed on, at most.
     INSIDE = 2
 
-    def __init__(self, output, *, params, rate=20, **settings):
+    def __init__(self, output, *, params, words=(), rate=20, **settings):
         size = f"{16 * COLUMNS}x{16 * ROWS}"
         raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", rate]
         command = ["ffmpeg", "-v", "error", "-y", "-probesize", 32, *raw, "-i", "pipe:0"]
-        command += ["-c:v", "libx264", "-x264-params", x264_params(params), output]
+        command += ["-c:v", "libx264", "-x264-params", x264_params(params), *(words or [output])]
         self.output = output
         self.pushed = 0
         self._process = started(command, output, stdin=subprocess.PIPE, **settings)

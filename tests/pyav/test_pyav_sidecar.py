@@ -1,11 +1,11 @@
 """A sidecar behind PyAV: one that the test scripts, and one of our own with a real network."""
 
+import itertools
 import json
 import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from pyav_clips import (
     peer,
     preloaded,
     put,
+    shown,
+    until,
     wanted,
     write_offsets,
 )
@@ -66,17 +68,25 @@ def test_a_sidecar_that_dies_costs_no_picture(reported, caplog, tmp_path):
 
 @pytest.mark.fast
 def test_live_encoders_do_not_wait(reported, tmp_path):
+    seen = shown(tmp_path / "seen")
     with (
-        peer(tmp_path) as (path, _),
+        peer(tmp_path, "--seen", tmp_path / "seen") as (path, _),
         idse_pyav.install(server=path, live=True),
     ):
         opened = begin(tmp_path / "live.h264")
-        for frame in frames():
+        # It is shown pictures once it has taken the encoder on, which need not be at once.
+        last = None
+        for number, frame in enumerate(itertools.cycle(list(frames()))):
+            before, frame.pts = seen(), number
             put(opened, frame)
-            time.sleep(0.005)
+            if before:
+                until(lambda before=before: seen() > before)
+                last = number + 5 if last is None else last
+            if number == last:
+                break
         finish(opened, tmp_path / "live.h264")
     (report,) = reported()
-    assert (report["mode"], report["frames"], report["waited_ns"]) == ("live", PICTURES, 0)
+    assert (report["mode"], report["frames"], report["waited_ns"]) == ("live", number + 1, 0)
     assert report["steered"] > 0
 
 
