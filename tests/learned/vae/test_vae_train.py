@@ -12,8 +12,9 @@ from PIL import Image
 
 from idse.errors import InputError, ModelError
 from idse.learned.vae.data import Photographs, load_photograph
+from idse.learned.vae.heuristic import search
 from idse.learned.vae.networks import VaeConfig
-from idse.learned.vae.rate_control import RateDecay, TargetRate
+from idse.learned.vae.rate_control import RateDecay, SearchHeuristic, TargetRate
 from idse.learned.vae.train import Progress, Trainer, TrainingPlan, learning_rate, read_checkpoint
 
 if TYPE_CHECKING:
@@ -91,11 +92,33 @@ def test_interrupted_and_resumed_is_uninterrupted(
 
 
 def test_training_lowers_the_loss(photographs: Photographs) -> None:
-    plan = replace(PLAN, iterations=40, coarsest=0.5, learning_rate=5e-3)
+    model = replace(PLAN.model, transform="residual")  # the others start too well
+    plan = replace(PLAN, model=model, iterations=40, coarsest=0.5, learning_rate=5e-3)
     seen: list[Progress] = []
     Trainer(plan, photographs).run(report=seen.append)
     assert np.mean([p.loss for p in seen[-5:]]) < 0.95 * np.mean([p.loss for p in seen[:5]])
     assert "mse" in str(seen[0])
+
+
+def test_search_refines_moves_and_trains(photographs: Photographs) -> None:
+    plan = replace(PLAN, iterations=2, finest=2.0, coarsest=2.0, quantiser="noise")
+    moves = SearchHeuristic(0.3, deviation=0.01, beta_step=5.0, beta=10.0)
+    seen: list[Progress] = []
+    found = search(
+        plan,
+        photographs,
+        moves,
+        validation=[photographs.draw(1, seed=(9,)).pictures],
+        rounds=2,
+        refinement=1,
+        report=seen.append,
+    )
+    assert found.rounds == 2
+    assert [p.parameter for p in seen[:1]] == [0.3]
+    assert len({p.parameter for p in seen}) == 3
+    assert seen[-1].parameter == found.parameter
+    assert found.beta == 1.0  # a single picture does not deviate
+    assert found.network.keys() == Trainer(PLAN, photographs).network.state_dict().keys()
 
 
 def test_global_random_state_is_left_alone(photographs: Photographs) -> None:

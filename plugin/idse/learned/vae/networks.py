@@ -318,7 +318,7 @@ class HyperpriorVae(Vae):
             large.weight.div_(_HYPER_START)
             if parameters.bias is not None:
                 parameters.bias[latents:] = _LOG2_START / 2
-        self.prior = FactorisedPrior(width)
+        self.prior = FactorisedPrior(width, spread=3.0)
 
     def gaussians(self, z_hat: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log2 scale, each ``(B, latents, H/16, W/16)``, from rounded z."""

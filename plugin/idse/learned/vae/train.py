@@ -16,6 +16,7 @@ from idse.errors import InputError, ModelError, describe
 from idse.files import write_atomically
 from idse.learned.vae import losses
 from idse.learned.vae.networks import Coded, Quantiser, VaeConfig, build
+from idse.learned.vae.start import start_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ _WARM_UP = 50
 _FINAL_RATE = 0.02
 _CLIP = 1.0
 _NOISE_STREAM = 1
+# What a network starts from: crops that no iteration draws.
+_START_CROPS, _START = 64, 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,8 @@ class Trainer:
     control
         Of the target-rate loss; None minimises rate + lambda distortion instead.
     start
-        Weights to begin with, of a network of the same plan; None draws them from the seed.
+        Weights to begin with, of a network of the same plan; by default those of
+        `idse.learned.vae.start`, or from the seed alone where layers are residual.
     device
         ``"cpu"`` or any other of torch.
     """
@@ -120,12 +124,14 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.seed)
             network = build(plan.model)
-        if start is not None:
-            network.load_state_dict(start)
         if photographs.side % network.unit:
             raise InputError(
                 f"crops of {photographs.side} samples: use a multiple of {network.unit}"
             )
+        if start is not None:
+            network.load_state_dict(start)
+        elif plan.model.transform == "gdn":
+            start_from(network, photographs.draw(_START_CROPS, seed=(plan.seed, _START)).pictures)
         self.network = network.to(self._device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained = [p for p in self.network.parameters() if p.requires_grad]

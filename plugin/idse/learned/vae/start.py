@@ -1,0 +1,104 @@
+"""A start that already is a transform codec: Karhunen-Loeve bases, stage by stage.
+
+From random weights, most of a short run goes into finding out how to pass pictures through at all.
+Here each stage of the analysis starts as the principal components of what the stage before makes of
+blocks of 2x2, the synthesis as its transpose, and the hyper-synthesis says how widely each feature
+map spreads. Normalisation starts nearly linear. Training then adds what a block transform lacks:
+overlap, gain control, scales that vary over the picture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idse.errors import InputError
+from idse.learned.vae.layers import GDN
+from idse.learned.vae.networks import HyperpriorVae
+
+if TYPE_CHECKING:
+    from idse.learned.vae.networks import FactorisedVae
+
+# Of what else the convolutions hold, relative to usual random weights: enough to differ.
+_REST = 0.01
+_GAMMA = 0.01
+# Of the standard deviation of hyper latents, which are rounded at step 1.
+_HYPER = 0.3
+
+
+@torch.no_grad()
+def start_from(network: FactorisedVae | HyperpriorVae, pictures: Tensor) -> None:
+    """Set a network's weights from pictures.
+
+    Parameters
+    ----------
+    network
+        Untrained, with the transform ``"gdn"``.
+    pictures
+        ``(B, 3, H, W)`` in [0, 1], as many samples as possible; sides multiples of its unit.
+
+    Raises
+    ------
+    InputError
+        The network has residual layers.
+    """
+    if network.config.transform != "gdn":
+        raise InputError("only networks with GDN can start from principal components")
+    mirrors = [layer for layer in network.synthesis if isinstance(layer, nn.ConvTranspose2d)]
+    for layer in (*network.analysis, *network.synthesis):
+        if isinstance(layer, GDN):
+            layer.gamma_root.mul_((_GAMMA / 0.1) ** 0.5)
+    x, known = pictures - network.offset, 3
+    for layer in network.analysis:
+        if isinstance(layer, nn.Conv2d):
+            known = _set_stage(layer, mirrors.pop(), x, known)
+        x = layer(x)
+    if isinstance(network, HyperpriorVae):
+        _set_hyper(network, x)
+
+
+def _set_stage(layer: nn.Conv2d, mirror: nn.ConvTranspose2d, x: Tensor, known: int) -> int:
+    """Make a stage of the first ``known`` channels of its input; return how many it fills."""
+    blocks = functional.unfold(x[:, :known], 2, stride=2)  # (B, 4 known, blocks)
+    samples = blocks.transpose(0, 1).flatten(1).double()
+    # Means belong to channels, not to places within a block: only those can be put back.
+    mean = samples.reshape(known, -1).mean(1)
+    samples -= mean.repeat_interleave(4)[:, None]
+    _, vectors = torch.linalg.eigh(samples @ samples.T / samples.shape[1])
+    kept = min(layer.out_channels, 4 * known)
+    basis = vectors.flip(1)[:, :kept].T  # rows, widest first
+    basis *= torch.where(basis.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    taps = basis.reshape(kept, known, 2, 2).to(x.dtype)
+    centre = layer.kernel_size[0] // 2
+    place = slice(centre, centre + 2)
+    layer.weight[:kept].mul_(_REST)
+    layer.weight[:, known:].mul_(_REST)
+    layer.weight[:kept, :known, place, place] += taps
+    mirror.weight.mul_(_REST)
+    mirror.weight[:kept, :known, place, place] += taps
+    assert layer.bias is not None
+    assert mirror.bias is not None
+    layer.bias[:kept] = -(basis @ mean.repeat_interleave(4)).to(x.dtype)
+    mirror.bias[:known] = mean.to(x.dtype)
+    return kept
+
+
+def _set_hyper(network: HyperpriorVae, y: Tensor) -> None:
+    """Let hyper latents see all maps alike, and scales start as each map's own."""
+    spread = y.transpose(0, 1).flatten(1).std(1).clamp(min=1e-3)
+    first, small = _ends(network.hyper_analysis)
+    large, last = _ends(network.hyper_synthesis)
+    first.weight.div_(spread[:, None, None])
+    small.weight.mul_(_HYPER)
+    large.weight.div_(_HYPER)
+    last.weight.mul_(0.1)
+    assert last.bias is not None
+    last.bias[network.config.latents :] = spread.log2()
+
+
+def _ends(layers: nn.Sequential) -> list[nn.Conv2d | nn.ConvTranspose2d]:
+    found = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    return [found[0], found[-1]]
