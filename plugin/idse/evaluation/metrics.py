@@ -67,6 +67,20 @@ def _similarity(
     return float(np.mean(luminance * structure)), float(np.mean(structure))
 
 
+def ssim(source: npt.NDArray[Any], decoded: npt.NDArray[Any], *, bit_depth: int = 8) -> float:
+    """Return the structural similarity of two planes, at most 1, at their own scale.
+
+    Raises
+    ------
+    InputError
+        A side is shorter than the window's 11 samples.
+    """
+    x, y = _as_float(source, decoded)
+    if min(x.shape) < _WINDOW:
+        raise InputError(f"SSIM needs sides of at least {_WINDOW}, got {x.shape}")
+    return _similarity(x, y, float((1 << bit_depth) - 1))[0]
+
+
 def _halve(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     rows, columns = (size & ~1 for size in plane.shape)
     return np.asarray(plane[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean((1, 3)))
