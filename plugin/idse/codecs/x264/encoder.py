@@ -6,7 +6,7 @@ import ctypes
 import logging
 import threading
 import weakref
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
@@ -15,7 +15,6 @@ from idse.codecs.x264.distortion import Distortion, hand_in
 from idse.codecs.x264.inputs import checked_offsets, checked_planes, pad_plane, picture_of
 from idse.codecs.x264.library import X264Library, load_library
 from idse.codecs.x264.log import LogSink
-from idse.codecs.x264.memory import zeroed_allocations
 from idse.codecs.x264.params import (
     Parameters,
     Params,
@@ -30,17 +29,12 @@ from idse.picture import PictureFormat, Plane, macroblocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
 
 logger = logging.getLogger(__name__)
-
-# Calls after which x264 has allocated what it is going to: its pools hold the pictures in
-# flight, and some more for references and threads.
-_SETTLING_CALLS = 48
 
 _TYPE_NAMES = {number: name for name, number in _raw.PICTURE_TYPES.items()}
 
@@ -149,7 +143,6 @@ class Encoder:
         self._taken = 0  # pictures: x264 numbers them in the order in which it gets them
         self._flushing = False
         self._first_packet = True
-        self._most_delayed, self._settling = 0, _SETTLING_CALLS
         params = build_params(self.library, settings)
         self.format = PictureFormat(width=width, height=height, pix_fmt=pix_fmt)
         self.coded_width: int = params.struct.i_width
@@ -171,8 +164,7 @@ class Encoder:
         """Open the handle and read back what x264 made of the parameters."""
         struct, functions = params.struct, self.library.functions
         struct.pf_log, struct.i_log_level = self._sink.function, self._sink.level
-        with zeroed_allocations():
-            handle = self.library.open_function(struct)
+        handle = self.library.open_function(struct)
         if handle:
             self._handle = handle
             self._finalizer = weakref.finalize(self, _close, functions, handle, self._sink)
@@ -345,7 +337,7 @@ class Encoder:
         nals, count = ctypes.POINTER(_raw.Nal)(), ctypes.c_int()
         out = _raw.Picture()
         functions = self.library.functions
-        with self._exclusive(), self._allocations():
+        with self._exclusive():
             size = functions.x264_encoder_encode(self._open_handle(), nals, count, picture, out)
             units = stream.nal_units(nals, count.value, size) if size > 0 else []
         self._sink.raise_failure(failed=size < 0)
@@ -381,13 +373,6 @@ class Encoder:
         if self._handle is None:
             raise CodecError("the encoder is closed")
         return self._handle
-
-    def _allocations(self) -> AbstractContextManager[None]:
-        """Give x264 zeroed memory as long as more pictures are in flight than ever before."""
-        if self.delayed > self._most_delayed:
-            self._most_delayed, self._settling = self.delayed, _SETTLING_CALLS
-        self._settling -= 1
-        return zeroed_allocations() if self._settling >= 0 else nullcontext()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idse.codecs.x264 import _raw
+from idse.codecs.x264.memory import zero_allocations
 from idse.errors import LibraryLoadError
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ def _load(path: Path) -> X264Library:
     if hasattr(functions, _raw.WEIGHTS_FUNCTION):
         function = getattr(functions, _raw.WEIGHTS_FUNCTION)
         function.restype, function.argtypes = _raw.WEIGHTS_PROTOTYPE
+    zero_allocations(open_function)
     return X264Library(path, builds[0], functions, open_function)
 
 

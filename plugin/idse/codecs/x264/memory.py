@@ -6,58 +6,42 @@ process the system hands out zeros there; in one that has decoded video or run a
 are whatever was freed last, and the same input gives another (equally good) stream from run to run.
 x264 reuses its buffers, so it is enough that they are zero when they are allocated.
 
-glibc can be told to fill what it allocates (``M_PERTURB``; the fill is the complement of the value,
-so 255 fills with zeros) at the cost of a memset per allocation in the whole process, hence only
-while x264 fills its pools. Other C libraries are left alone.
+``native/memory`` takes the place of ``memalign`` in the one library that x264 is. What is large it
+hands back to the kernel, which gives zeros for it where it is touched: as in a fresh process memory
+that x264 leaves alone, a quarter of what it asks for, is never there, and huge pages stay huge.
+(glibc's own fill, ``M_PERTURB``, touches everything, in small pages and for the whole process.)
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import logging
+from functools import cache
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from idse import native
 
-_M_PERTURB = -6  # malloc.h
-_FILL_ZEROS, _OFF = 255, 0
+logger = logging.getLogger(__name__)
 
-_lock = threading.Lock()
-_users = 0
+_ABI = 1
 
 
-def _find_mallopt() -> ctypes._NamedFuncPointer | None:
-    libc = ctypes.CDLL(None)
-    # Whoever debugs with glibc's own fill has set one of these: not ours to change.
-    debugging = "MALLOC_PERTURB_" in os.environ or "perturb" in os.environ.get("GLIBC_TUNABLES", "")
-    if debugging or not hasattr(libc, "gnu_get_libc_version") or not hasattr(libc, "mallopt"):
-        return None
-    function = libc.mallopt
-    function.argtypes, function.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
-    return function
+@cache
+def _library() -> ctypes.CDLL:
+    library = native.load("idse_memory", _ABI)
+    library.idse_memory_zero.argtypes = [ctypes.c_void_p]
+    library.idse_memory_zero.restype = ctypes.c_int
+    return library
 
 
-_mallopt = _find_mallopt()
+def zero_allocations(function: ctypes._NamedFuncPointer) -> bool:
+    """Give the library that a ctypes function is of zeroed memory from now on.
 
-
-@contextmanager
-def zeroed_allocations() -> Iterator[None]:
-    """Let malloc give out zeroed memory; may be nested and used by several threads."""
-    global _users  # noqa: PLW0603 (the setting is the process's)
-    if _mallopt is None:
-        yield
-        return
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _mallopt(_M_PERTURB, _FILL_ZEROS)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _mallopt(_M_PERTURB, _OFF)
+    Returns
+    -------
+    False where the library's allocations cannot be reached (it is linked statically, or for a
+    processor that nobody has told us of): it then runs as it does everywhere else.
+    """
+    found = int(_library().idse_memory_zero(ctypes.cast(function, ctypes.c_void_p)))
+    if found <= 0:
+        logger.info("x264's memory is not zeroed: streams may vary from run to run with AVX-512")
+    return found > 0
