@@ -28,6 +28,8 @@ FloatMap = npt.NDArray[np.float32]
 BUILT_IN = Path(__file__).parents[2] / "weights" / "student.safetensors"
 _BLOCK = 4
 _DCT = 8
+# Places per side of a block that a mean is of, at most.
+_MOST_PLACES = 4
 # Formats whose spectra are kept: a folder of pictures may have as many as pictures.
 _MOST_FORMATS = 16
 
@@ -140,9 +142,7 @@ class StudentAnalyser:
         form = picture.format
         factors = [s.luma[_DCT].mean() for s in self._spectra_of(form)]
         lengths = [_inside(n, _BLOCK) for n in (form.height, form.width)]
-        density = self._at(
-            picture, factors, _places(form.height, _BLOCK), _places(form.width, _BLOCK), keep=True
-        )
+        density = self._at(picture, factors, (form.height, form.width), _BLOCK, keep=True)
         return density * np.outer(*lengths).astype(np.float32)
 
     def spectrum(self, picture: Picture) -> Spectrum:
@@ -197,40 +197,65 @@ class StudentAnalyser:
         self, picture: Picture, shape: tuple[int, ...], shapes: Sequence[npt.NDArray[np.float64]]
     ) -> npt.NDArray[np.float32]:
         """Return weights of the blocks of a plane: each head's density times its spectrum."""
-        down, across = (_places(n, _DCT) for n in shape)
-        found = np.zeros((len(down), len(across), _DCT, _DCT), np.float32)
+        rows, columns = shape
+        found = np.zeros((-(-rows // _DCT), -(-columns // _DCT), _DCT, _DCT), np.float32)
         for k, frequencies in enumerate(shapes):
-            density = self._at(picture, _only(k, len(shapes)), down, across, keep=True)
-            if density.any():
+            if self._blend[k]:
+                only = _only(k, len(shapes))
+                density = self._at(picture, only, (rows, columns), _DCT, keep=True)
                 found += density[:, :, None, None] * frequencies.astype(np.float32)
         return found
 
     def _level(self, picture: Picture, head: int) -> float:
         """Return the mean of a head's blended importance over the picture."""
-        rows, columns, heads = self._map(picture, keep=True).shape
-        cells = (np.arange(n, dtype=np.float32) / n + np.float32(0.5 / n) for n in (rows, columns))
-        found = self._at(picture, _only(head, heads), *cells, keep=True)
-        return float(found.mean(dtype=np.float64))
+        found = self._map(picture, keep=True)
+        *shape, heads = found.shape
+        blend = [b * only for b, only in zip(self._blend, _only(head, heads), strict=True)]
+        levels = spread(found, blend, *(_places(n, 1, 1) for n in shape))
+        return float(levels.mean(dtype=np.float64))
 
     def _at_macroblocks(
         self, picture: Picture, factors: Sequence[float], *, keep: bool = False
     ) -> FloatMap:
-        form = picture.format
-        down, across = (_places(n, MACROBLOCK) for n in (form.height, form.width))
-        return self._at(picture, factors, down, across, keep=keep)
+        sides = picture.format.height, picture.format.width
+        return self._at(picture, factors, sides, MACROBLOCK, keep=keep)
 
     def _at(
         self,
         picture: Picture,
         factors: Sequence[float],
-        down: FloatMap,
-        across: FloatMap,
+        sides: tuple[int, int],
+        size: int,
         *,
         keep: bool = False,
     ) -> FloatMap:
-        """Return the sum over heads of blend * factor * importance, at places from 0 to 1."""
+        """Return the mean of the sum over heads of blend * factor * importance in square blocks.
+
+        Parameters
+        ----------
+        picture, keep
+            As for `_map`.
+        factors
+            For each head.
+        sides
+            Rows and columns of the plane that the blocks are of.
+        size
+            Of a block.
+        """
         blend = [b * factor for b, factor in zip(self._blend, factors, strict=True)]
-        return spread(self._map(picture, keep=keep), blend, down, across)
+        found = self._map(picture, keep=keep)
+        # Where a block is larger than the map's cells, it is looked at in several places.
+        counts = [
+            min(_MOST_PLACES, -(-size * cells // samples))
+            for cells, samples in zip(found.shape, sides, strict=False)
+        ]
+        places = [_places(n, size, count) for n, count in zip(sides, counts, strict=True)]
+        dense = spread(found, blend, *places)
+        if counts == [1, 1]:
+            return dense
+        rows, columns = (-(-n // size) for n in sides)
+        means: FloatMap = dense.reshape(rows, counts[0], columns, counts[1]).mean((1, 3))
+        return means
 
     def _map(self, picture: Picture, *, keep: bool) -> FloatMap:
         """Return what the network says, and keep it for the next question where there is one."""
@@ -297,7 +322,11 @@ def _inside(samples: int, size: int) -> npt.NDArray[np.float64]:
     return np.minimum(size, samples - np.arange(0, samples, size)).astype(np.float64)
 
 
-def _places(samples: int, size: int) -> FloatMap:
-    """Return the middles of a side's blocks, of what lies inside, the side being 1."""
-    middles = np.arange(0, samples, size) + _inside(samples, size) / 2
-    return (middles / samples).astype(np.float32)
+def _places(samples: int, size: int, count: int) -> FloatMap:
+    """Return the middles of so many equal parts of each block of a side, the side being 1.
+
+    Of the last block only what lies inside is divided.
+    """
+    parts = (np.arange(count) + 0.5) / count
+    places = np.arange(0, samples, size)[:, None] + np.outer(_inside(samples, size), parts)
+    return (places.reshape(-1) / samples).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from idse.errors import InputError, ModelError
 from idse.learned.student import _raw
-from idse.learned.student.resize import input_size
+from idse.learned.student.resize import input_size, limited_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from idse.picture import Picture
 
 FloatMap = npt.NDArray[np.float32]
-
-# ITU-R BT.601, section 3.5.3: what full-range code values times a factor plus a summand are in
-# limited range, for luma and chroma.
-_LIMITED = ((219 / 255, 16.0), (224 / 255, 128 * (1 - 224 / 255)))
 
 
 class Engine:
@@ -120,16 +116,16 @@ class Engine:
 
     def _planes(self, picture: Picture) -> ctypes.Array[_raw.Plane]:
         """Describe the planes and how their code values become the network's."""
-        form, student = picture.format, self._student
+        student, codes = self._student, limited_codes(picture.format)
         found = (_raw.Plane * 3)()
         for i, (plane, raw) in enumerate(zip(picture.planes, found, strict=True)):
-            factor, summand = _LIMITED[min(i, 1)] if form.full_range else (1.0, 0.0)
+            factor, summand = codes[i]
             if plane.strides[1] != plane.itemsize:
                 raise InputError(f"columns of plane {i} lie {plane.strides[1]} bytes apart")
             raw.samples, raw.stride = plane.ctypes.data, plane.strides[0]
             raw.height, raw.width = plane.shape
             raw.sample_bytes = plane.itemsize
-            raw.scale = factor * 2.0 ** (8 - form.bit_depth) / student.std[i]
+            raw.scale = factor / student.std[i]
             raw.offset = (summand - student.mean[i]) / student.std[i]
         return found
 

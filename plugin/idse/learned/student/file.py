@@ -165,6 +165,8 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
     std = _numbers(given["std"], "std", _PLANES)
     if min(std) <= 0:
         raise ValueError(f"std {list(std)} must be above 0")
+    if not isinstance(facts["card"], dict):
+        raise TypeError("card is no object")
     weights = {
         name: _floats(name, value) for name, value in tensors.items() if name != _AUTOCORRELATION
     }
@@ -180,7 +182,7 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
         map=_whole(facts["map"], "map", 0, 255),
         tensors=weights,
         autocorrelation=_autocorrelation(tensors, len(heads)),
-        card=dict(facts["card"]),
+        card=facts["card"],
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from idse.learned.student.spectrum import code_steps
 
 if TYPE_CHECKING:
-    from idse.picture import Picture
+    from idse.picture import Picture, PictureFormat
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -65,6 +65,21 @@ def input_size(width: int, height: int, *, area: int, multiple: int) -> tuple[in
     return rows, columns
 
 
+def limited_codes(form: PictureFormat) -> list[tuple[float, float]]:
+    """Return what makes code values those of 8 bit and limited range, for Y, Cb and Cr.
+
+    Returns
+    -------
+    list of tuple
+        A factor and a summand each.
+    """
+    luma, chroma = code_steps(form)
+    # Black and grey stay what they are: 16 and 128 in limited range of 8 bit, 0 and 128 in full.
+    depth = 2.0 ** (form.bit_depth - 8)
+    black = (0.0 if form.full_range else 16.0) * depth
+    return [(1 / luma, 16 - black / luma), *[(1 / chroma, 128 - 128 * depth / chroma)] * 2]
+
+
 def student_planes(picture: Picture, *, area: int, multiple: int) -> FloatArray:
     """Return Y, Cb and Cr as a student sees them: upright, in codes of 8 bit and limited range.
 
@@ -79,11 +94,6 @@ def student_planes(picture: Picture, *, area: int, multiple: int) -> FloatArray:
     size = input_size(width, height, area=area, multiple=multiple)
     rows, columns = size[:: -1 if turns % 2 else 1]
     planes = np.stack([box_resize(plane, rows, columns) for plane in picture.planes])
-    luma, chroma = code_steps(form)
-    # Black and grey stay what they are: 16 and 128 in limited range of 8 bit, 0 and 128 in full.
-    depth = 2.0 ** (form.bit_depth - 8)
-    black = (0.0 if form.full_range else 16.0) * depth
-    zero, step = np.array([black, 128 * depth, 128 * depth]), np.array([luma, chroma, chroma])
-    seen = (planes - zero[:, None, None]) / step[:, None, None]
-    seen += np.array([16, 128, 128])[:, None, None]
+    factor, summand = np.array(limited_codes(form)).T[:, :, None, None]
+    seen = planes * factor + summand
     return np.ascontiguousarray(np.rot90(seen, turns, (1, 2)), np.float32)
