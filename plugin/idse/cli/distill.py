@@ -26,7 +26,7 @@ it came. Give pictures like those that will be coded, some hundreds and as diffe
 _EPILOG = """\
 examples:
   idse distill --model yolov4-tiny --video street.mp4 --out street.safetensors
-  idse distill --model my.onnx=2 --model package.module:factory --images photos --out two.safetensors
+  idse distill --model my.onnx=2 --model package.module:factory --images photos --out a.safetensors
   idse transcode in.mp4 out.mp4 --model street.safetensors
 
 Lessons are kept by content in IDSE_HOME: other steps or seeds cost only the training. Exit code 0,

@@ -1,0 +1,217 @@
+"""Training: what is exported is what was trained, runs repeat, and students do learn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from idse.errors import InputError, ModelError
+from idse.learned.student import train as training
+from idse.learned.student.engine import Engine
+from idse.learned.student.examples import Example, Unit, to_macroblocks
+from idse.learned.student.export import folded, load_folded, write_student
+from idse.learned.student.file import read_student
+from idse.learned.student.judge import compare, rank_correlation, steering_gain
+from idse.learned.student.network import (
+    MEAN,
+    STD,
+    STRIDE,
+    StudentNetwork,
+    multiply_adds,
+    student_program,
+)
+from idse.learned.student.train import TrainingPlan, loss, train
+from idse.picture import Picture, PictureFormat
+
+pytestmark = pytest.mark.fast
+
+TEACHER = {"size": [64, 64], "fit": "stretch", "stride": None}
+
+
+def network(heads=2, *, normalised=True, seed=0):
+    torch.manual_seed(seed)
+    made = StudentNetwork(*student_program(heads), normalised=normalised)
+    for norm in made.norms.values():
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+        torch.nn.init.normal_(norm.running_mean, 0, 0.2)
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0, 0.2)
+    return made.eval()
+
+
+def examples(count=6, heads=2):
+    """Pictures in which what is bright matters."""
+    random = np.random.default_rng(0)
+    made = []
+    for k in range(count):
+        coarse = random.normal(0, 1, (3, 4, 4)).astype(np.float32)
+        planes = np.kron(coarse, np.ones((1, 16, 16), np.float32))
+        target = np.repeat(2 * planes[:1, ::STRIDE, ::STRIDE], heads, 0)
+        blocks = target[:, ::4, ::4]
+        made.append(Example(planes.astype(np.float16), target, blocks, "noise", k == 0))
+    return made
+
+
+def test_the_built_in_program_is_small():
+    ops, _ = student_program(3)
+    assert len(ops) < 64
+    assert multiply_adds(ops, 192, 320) < 70e6
+    weights = sum(value.nbytes for value in folded(network(3)).values())
+    assert weights < 1 << 20
+
+
+def test_a_file_computes_what_the_network_does(tmp_path):
+    made = network()
+    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
+    path = tmp_path / "a.safetensors"
+    write_student(path, made, heads=["a", "b"], blend=[1, 2], units=[unit] * 2, card={"seed": 3})
+    student = read_student(path)
+    assert student.heads == ("a", "b")
+    assert student.blend == (1, 2)
+    assert student.card == {"seed": 3}
+    assert student.teachers == (TEACHER, TEACHER)
+    form = PictureFormat(width=320, height=192, pix_fmt="yuv444p")
+    random = np.random.default_rng(0)
+    planes = tuple(random.integers(16, 240, shape).astype(np.uint8) for shape in form.plane_shapes)
+    seen = (np.stack(planes) - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
+    with torch.inference_mode():
+        expected = made(torch.from_numpy(seen.astype(np.float32))[None])[0].permute(1, 2, 0)
+    found = Engine(student).run(Picture(planes=planes, format=form))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_students_start_from_others(tmp_path):
+    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
+    path = tmp_path / "a.safetensors"
+    made = network()
+    write_student(path, made, heads=["a", "b"], blend=[1, 1], units=[unit] * 2, card={})
+    other = network(2, normalised=False, seed=1)
+    load_folded(other, read_student(path), ["new", "b"])
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = made(x)[0], other(x)[0]
+    torch.testing.assert_close(after[1], before[1], atol=0.02, rtol=0)
+    torch.testing.assert_close(after[0], before.mean(0), atol=0.02, rtol=0)
+
+
+def test_only_students_of_the_same_program_are_a_start(tmp_path):
+    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
+    path = tmp_path / "a.safetensors"
+    write_student(path, network(1), heads=["a"], blend=[1], units=[unit], card={})
+    student = read_student(path)
+    tensors = dict(student.tensors)
+    del tensors["conv0.weight"]
+    lacking = dataclasses.replace(student, tensors=tensors)
+    with pytest.raises(ModelError, match="conv0"):
+        load_folded(network(1, normalised=False), lacking, ["a"])
+    wide = {"conv0.weight": np.zeros((16, 5, 5, 3), np.float32)}
+    other = dataclasses.replace(student, tensors=student.tensors | wide)
+    with pytest.raises(ModelError, match="no start"):
+        load_folded(network(1, normalised=False), other, ["a"])
+
+
+def test_runs_repeat_and_go_on_where_they_were_interrupted(tmp_path):
+    plan = TrainingPlan(steps=5, batch=2, seed=5)
+    whole, parts = network(), network()
+    train(whole, examples(), plan)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if progress.step == 4:
+            raise Stop
+
+    path = tmp_path / "state"
+    with pytest.raises(Stop):
+        train(parts, examples(), plan, checkpoint=path, every=0, progress=stop)
+    resumed = network(seed=9)
+    steps = []
+    train(resumed, examples(), plan, checkpoint=path, progress=lambda item: steps.append(item.step))
+    assert steps[0] == 4  # its own state was not yet kept when it was stopped
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_plan_is_no_start(tmp_path):
+    path = tmp_path / "state"
+    train(network(), examples(), TrainingPlan(steps=2, batch=2), checkpoint=path)
+    steps = []
+    train(
+        network(),
+        examples(),
+        TrainingPlan(steps=2, batch=2, seed=1),
+        checkpoint=path,
+        progress=lambda item: steps.append(item.step),
+    )
+    assert steps == [1, 2]
+    path.write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="remove it"):
+        train(network(), examples(), TrainingPlan(steps=2), checkpoint=path)
+
+
+def test_students_learn():
+    made = network(normalised=True)
+    shown = []
+    train(
+        made, examples(), TrainingPlan(steps=30, batch=5), progress=lambda p: shown.append(p.loss)
+    )
+    assert shown[-1] < 0.7 * shown[0]
+
+
+def test_nothing_to_learn_from():
+    held = [item for item in examples() if item.held]
+    with pytest.raises(InputError, match="no pictures"):
+        train(network(), held, TrainingPlan(steps=1))
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"seed": -1}])
+def test_plans_are_checked(bad):
+    with pytest.raises(InputError):
+        TrainingPlan(**({"steps": 1} | bad))
+
+
+def test_the_loss_is_nothing_for_the_truth_and_sees_levels():
+    target = torch.from_numpy(np.stack([item.target for item in examples()]))
+    assert float(loss(target, target)) == 0
+    assert float(loss(target + 1, target)) > 0.3
+    # What matters least hardly counts.
+    low = torch.where(target < -2, target - 3, target)
+    assert float(loss(low, target)) < 0.2 * float(loss(target + 1, target))
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [training._pace(step, 50) for step in range(50)]
+    assert rates[0] == 0.2
+    assert max(rates) == 1
+    assert 0 < rates[-1] < 0.01
+
+
+def test_maps_reach_macroblocks():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    found = to_macroblocks(ramp, (4, 4))
+    torch.testing.assert_close(found[0, 0, 0], torch.tensor([0.5, 2.5, 4.5, 6.5]))
+
+
+def test_rank_correlation():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(6, 7))
+    assert rank_correlation(x, np.exp(x)) == pytest.approx(1)
+    assert rank_correlation(x, -x) == pytest.approx(-1)
+    assert rank_correlation(x, np.zeros_like(x)) == pytest.approx(0, abs=0.3)
+
+
+def test_the_truth_steers_best():
+    random = np.random.default_rng(0)
+    truth = [random.normal(0, 1.5, (6, 8)) for _ in range(3)]
+    noisy = [item + random.normal(0, 1, item.shape) for item in truth]
+    best = steering_gain(truth, truth)
+    assert best > steering_gain(noisy, truth) > steering_gain([-item for item in truth], truth)
+    assert steering_gain([np.zeros_like(item) for item in truth], truth) == pytest.approx(0)
+    found = compare(noisy, truth)
+    assert found["pictures"] == 3
+    assert 0.5 < found["rank"] < 1
+    assert 0 < found["gain_kept"] < 1
