@@ -22,9 +22,14 @@ class Resize(NamedTuple):
 
 
 def triangle_weights(
-    n_in: int, n_out: int, extent: float | None = None, phase: float = 0.5
+    n_in: int,
+    n_out: int,
+    extent: float | None = None,
+    phase: float = 0.5,
+    *,
+    outputs: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Return the resize matrix of one axis.
+    """Return the resize matrix of one axis, or some of its rows.
 
     Parameters
     ----------
@@ -36,6 +41,8 @@ def triangle_weights(
     phase
         Where sample 0 lies in its cell: 0.5 is the centre, 0.25 is the horizontal position of
         chroma beside the left one of two luma samples (MPEG-2, H.264's default).
+    outputs
+        Rows that are wanted; all by default.
 
     Returns
     -------
@@ -45,7 +52,8 @@ def triangle_weights(
     """
     scale = (n_in if extent is None else extent) / n_out
     support = max(scale, 1.0)
-    centres = (np.arange(n_out)[:, None] + 0.5) * scale
+    rows = np.arange(n_out) if outputs is None else outputs
+    centres = (rows[:, None] + 0.5) * scale
     distances = np.abs(np.arange(n_in)[None, :] + phase - centres)
     weights = np.maximum(1 - distances / support, 0)
     # A centre further than one sample outside the samples (chroma of tiny pictures) would weigh

@@ -9,6 +9,8 @@ theirs has: a coefficient of a block is ``f_r^T G f_c``, whose second moment is
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,22 +97,25 @@ def _spectra(moments: FloatArray, axes: tuple[Resize, Resize]) -> dict[int, Floa
     return found
 
 
+@lru_cache(maxsize=64)
 def _footprints(axis: Resize, size: int, lags: int) -> FloatArray:
     """Return the mean autocorrelation of the footprints of an axis' blocks: ``(size, lags)``."""
-    matrix = triangle_weights(*axis)
     starts = np.arange(0, axis.n_in - size + 1, size)
     starts = starts[:: -(-len(starts) // _BLOCKS)]
+    scale = axis.extent / axis.n_out
+    # Samples of the network's input that a block can reach: one more for the rounding.
+    width = min(axis.n_out, math.ceil((size + 2 * max(scale, 1.0)) / scale) + 1)
     transform = _dct(size)
-    found = np.zeros((size, 2 * lags + 1))
-    for start in starts.tolist():
-        seen = matrix[:, start : start + size]
-        used = np.flatnonzero(seen.any(1))
-        prints = transform @ seen[used[0] : used[-1] + 1].T
-        padded = np.pad(prints, ((0, 0), (lags, lags)))
-        width = prints.shape[1]
-        for lag in range(2 * lags + 1):
-            found[:, lag] += (prints * padded[:, lag : lag + width]).sum(1)
-    return found / len(starts)
+    prints = np.empty((len(starts), size, width))
+    for block, start in zip(prints, starts.tolist(), strict=True):
+        first = math.floor((start + axis.phase - max(scale, 1.0)) / scale - 0.5)
+        outputs = min(max(first, 0), axis.n_out - width) + np.arange(width)
+        seen = triangle_weights(*axis, outputs=outputs)[:, start : start + size]
+        block[:] = transform @ seen.T
+    padded = np.pad(prints, ((0, 0), (0, 0), (lags, lags)))
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, width, axis=2)
+    found: FloatArray = np.einsum("bklw,bkw->kl", shifted, prints) / len(starts)
+    return found
 
 
 def _dct(size: int) -> FloatArray:
