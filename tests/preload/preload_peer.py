@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from idse.server.framing import receive, receive_bytes
 from idse.server.protocol import (
     MESSAGE_BYTES,
     Bye,
@@ -30,8 +31,6 @@ from idse.server.protocol import (
     Status,
     Welcome,
     Working,
-    receive,
-    receive_bytes,
     unpack,
 )
 

@@ -1,13 +1,17 @@
 """How a server ends: what is under way is finished, and what it leaves is no hindrance."""
 
 import json
+import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from served import served, session
+
+from idse.server.priority import NICENESS
 
 pytestmark = pytest.mark.full
 PLANES = tuple(np.full(shape, 90, np.uint8) for shape in ((64, 96), (32, 48), (32, 48)))
@@ -52,6 +56,15 @@ def test_the_end_drops_nothing(tmp_path):
         assert not made.path.exists()
         messages = [line["message"] for line in made.lines()]
         assert {"loaded", "draining", "drained"} <= set(messages)
+
+
+def test_it_gives_way_to_encoders(tmp_path):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for words, niceness in (((), NICENESS), (("--nice", "0"), 0), (("--nice", "19"), 19)):
+        with served(tmp_path, *words) as made:
+            tasks = [int(task.name) for task in Path(f"/proc/{made.process.pid}/task").iterdir()]
+            found = {os.getpriority(os.PRIO_PROCESS, task) for task in tasks}
+        assert found == {max(own, niceness)}
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path):
         SocketFile(tmp_path / ("s" * 120))
 
 
-def test_the_usual_socket_is_where_users_keep_theirs(monkeypatch):
+def test_the_usual_socket_is_where_users_keep_theirs(monkeypatch, tmp_path):
     monkeypatch.setenv("IDSE_SOCKET", "/somewhere/s")
     assert default_socket() == Path("/somewhere/s")
     assert http_socket(default_socket()) == Path("/somewhere/s.http")
@@ -62,4 +63,18 @@ def test_the_usual_socket_is_where_users_keep_theirs(monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     assert default_socket() == Path("/run/user/7/idse/serve.sock")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert f"idse-{os.getuid()}" in str(default_socket())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert default_socket() == tmp_path / f"idse-{os.getuid()}" / "serve.sock"
+
+
+def test_pictures_are_not_shown_to_whoever_has_made_the_usual_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("IDSE_SOCKET", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"idse-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o700)
+    assert default_socket().parent == folder
+    folder.chmod(0o777)
+    with pytest.raises(AccessError, match="writable by others"):
+        default_socket()

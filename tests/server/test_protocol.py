@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from idse.errors import ProtocolError
+from idse.server.framing import receive
 from idse.server.protocol import (
     MESSAGE_BYTES,
     Bye,
@@ -16,7 +17,6 @@ from idse.server.protocol import (
     Hello,
     Offsets,
     Welcome,
-    receive,
     unpack,
 )
 

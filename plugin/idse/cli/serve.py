@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idse.errors import InputError, missing_extra
+from idse.server.priority import NICENESS
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ HTTP is at the socket's name with .http at its end, and over TCP:
   curl -H "Authorization: Bearer $(cat token)" http://127.0.0.1:8000/v2/models/importance
 
 Clients name models and maps that are registered here, never files. Over TCP every request needs the
-token; without --token-file one is made up, and the ready line tells it. A second SIGTERM ends the
-server at once. Logs are JSON lines on standard error. Exit code 0, 2 for an error.
+token; without --token-file one is made up, and the ready line tells it. Encoders come first: the
+server runs at niceness 10, which --nice changes (for a service of systemd that is CPUWeight). A
+second SIGTERM ends the server at once. Logs are JSON lines on standard error. Exit code 0, 2 for an
+error.
 """
 
 
@@ -81,6 +84,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--exit-when-idle", type=float, metavar="S", help="end after so long without any client"
+    )
+    parser.add_argument(
+        "--nice",
+        type=int,
+        default=NICENESS,
+        metavar="N",
+        help=f"how far to give way to other processes, encoders above all: 0 to 19 ({NICENESS})",
     )
     parser.add_argument("--json", action="store_true", help="write the ready line as JSON")
     parser.set_defaults(run=run)
@@ -132,6 +142,8 @@ def _options(args: argparse.Namespace) -> ServeOptions:
         raise InputError("--token-file is for --tcp: whoever may open the socket needs no token")
     if not 0 <= args.grace < float("inf"):
         raise InputError(f"--grace {args.grace} must be a number of seconds, 0 or more")
+    if not 0 <= args.nice <= 19:
+        raise InputError(f"--nice {args.nice} must be 0 to 19")
     if args.exit_when_idle is not None and not 0 < args.exit_when_idle < float("inf"):
         raise InputError(f"--exit-when-idle {args.exit_when_idle} must be seconds above 0")
     token = None
@@ -146,6 +158,7 @@ def _options(args: argparse.Namespace) -> ServeOptions:
         jobs=args.jobs,
         grace=args.grace,
         idle=args.exit_when_idle,
+        niceness=args.nice,
     )
 
 

@@ -10,11 +10,12 @@ import os
 import shlex
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idse.errors import IdseError, InputError
+from idse.errors import AccessError, IdseError, InputError
 from idse.importance.naming import split_weight
 from idse.pipeline import arguments
 from idse.pipeline.makers import built_in
@@ -101,12 +102,21 @@ def sidecar(wanted: Wish) -> Iterator[Path]:
     IdseError
         A network that was named, or the map file, cannot be loaded.
     """
-    if wanted.maps is None and serves(default_socket(), wanted.models):
-        yield default_socket()
+    usual = _usual()
+    if wanted.maps is None and usual is not None and serves(usual, wanted.models):
+        yield usual
         return
     # Of this user alone: pictures are handed over.
     with tempfile.TemporaryDirectory(prefix="idse-") as folder:
         yield from _own(wanted, Path(folder) / "serve.sock")
+
+
+def _usual() -> Path | None:
+    """Return where the user's own sidecar would be; None where it could be somebody else's."""
+    try:
+        return default_socket()
+    except AccessError:
+        return None
 
 
 def serves(path: Path, models: Sequence[str]) -> bool:
@@ -143,6 +153,7 @@ def _own(wanted: Wish, path: Path) -> Iterator[Path]:
     from idse.server.encoders import EncoderServer
     from idse.server.models import Models, prepare
     from idse.server.paths import SocketFile
+    from idse.server.priority import give_way
     from idse.server.queue import AnalysisQueue
 
     names = [split_weight(spec)[0] for spec in wanted.models]
@@ -158,8 +169,16 @@ def _own(wanted: Wish, path: Path) -> Iterator[Path]:
         yield path
         return
     listening = SocketFile(path)
-    queue = AnalysisQueue(prepare=prepare)
-    server = EncoderServer(listening.socket, models=models, queue=queue, watch=_Unwatched())
+
+    def begun() -> tuple[AnalysisQueue, EncoderServer]:
+        """Start the threads that think; they take over the priority of the one that starts them."""
+        give_way()
+        queue, watch = AnalysisQueue(prepare=prepare), _Unwatched()
+        return queue, EncoderServer(listening.socket, models=models, queue=queue, watch=watch)
+
+    # The program that is run has the priority of the main thread.
+    with ThreadPoolExecutor(1) as starter:
+        queue, server = starter.submit(begun).result()
     try:
         yield path
     finally:

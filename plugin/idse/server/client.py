@@ -16,6 +16,7 @@ import numpy as np
 
 from idse.errors import BusyError, InputError, ProtocolError
 from idse.pipeline.schedule import waiting_pictures
+from idse.server.framing import receive
 from idse.server.paths import default_socket
 from idse.server.protocol import (
     MAX_SLOTS,
@@ -33,7 +34,6 @@ from idse.server.protocol import (
     Status,
     Welcome,
     Working,
-    receive,
 )
 from idse.server.ring import Ring
 
@@ -123,6 +123,8 @@ class FrameSession:
         Nobody listens there, or does not answer in time.
     BusyError
         The sidecar has too much to do.
+    AccessError
+        The usual socket could be another user's.
     InputError
         It will not steer this encode; the message says why.
     """

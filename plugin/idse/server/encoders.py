@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from idse.errors import BusyError, IdseError, ProtocolError, describe
+from idse.server.framing import receive_bytes, receive_descriptors
 from idse.server.options import parse_options
 from idse.server.protocol import (
     MESSAGE_BYTES,
@@ -20,7 +21,6 @@ from idse.server.protocol import (
     SessionFlags,
     Status,
     Welcome,
-    receive_bytes,
     unpack,
 )
 from idse.server.ring import Ring
@@ -133,8 +133,14 @@ class EncoderServer:
             if full:
                 _refuse(connection, Status.BUSY, f"{self._most} encoders are served already")
                 connection.close()
-            else:
+                continue
+            try:
                 thread.start()
+            except RuntimeError as error:  # out of threads, or of memory for one
+                logger.warning("cannot serve an encoder: %s", error)
+                _refuse(connection, Status.BUSY, "the server is out of threads")
+                self._forget(number)
+                connection.close()
 
     def _serve(self, number: int, connection: socket.socket) -> None:
         try:
@@ -144,11 +150,14 @@ class EncoderServer:
         except Exception as error:
             logger.exception("encoder %d: %s", number, describe(error))
         finally:
-            with self._lock:
-                self._facts.pop(number, None)
-                del self._connections[number]
-                del self._threads[number]
+            self._forget(number)
             connection.close()
+
+    def _forget(self, number: int) -> None:
+        with self._lock:
+            self._facts.pop(number, None)
+            del self._connections[number]
+            del self._threads[number]
 
     def _session(self, number: int, connection: socket.socket) -> None:
         connection.settimeout(_HANDSHAKE)
@@ -168,8 +177,10 @@ class EncoderServer:
             self._facts[number] = facts
         self.sessions += 1
         logger.info("encoder %d: %dx%d, pid %d", number, facts.width, facts.height, facts.pid)
-        session.run()
-        logger.info("encoder %d: %d of %d pictures steered", number, facts.steered, facts.frames)
+        try:
+            session.run()
+        finally:
+            _tell(facts)
 
     def _open(self, number: int, connection: socket.socket) -> tuple[Session, SessionFacts]:
         """Take what a client wants.
@@ -213,11 +224,11 @@ def _greeting(connection: socket.socket) -> tuple[Hello, int, str]:
         Something else came, or too slowly.
     """
     descriptors: list[int] = []
+    end = time.monotonic() + _HANDSHAKE
     try:
         # More descriptors than there is room for are closed by the kernel.
-        data, descriptors, flags, _ = socket.recv_fds(connection, MESSAGE_BYTES, 4)
-        if len(data) < MESSAGE_BYTES:
-            data += receive_bytes(connection, MESSAGE_BYTES - len(data))
+        data, descriptors, flags = receive_descriptors(connection, MESSAGE_BYTES, 4)
+        data += receive_bytes(connection, MESSAGE_BYTES - len(data), end=end)
         if len(data) < MESSAGE_BYTES:
             raise ProtocolError(f"the connection ended after {len(data)} bytes of HELLO")
         hello = unpack(data)
@@ -226,7 +237,7 @@ def _greeting(connection: socket.socket) -> tuple[Hello, int, str]:
         if len(descriptors) != 1 or flags & socket.MSG_CTRUNC:
             raise ProtocolError(f"HELLO came with {len(descriptors)} descriptors instead of one")
         hello.check()
-        raw = receive_bytes(connection, hello.options_length)
+        raw = receive_bytes(connection, hello.options_length, end=end)
         if len(raw) < hello.options_length:
             raise ProtocolError("the connection ended before the options")
         text = raw.decode()
@@ -240,6 +251,21 @@ def _greeting(connection: socket.socket) -> tuple[Hello, int, str]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _tell(facts: SessionFacts) -> None:
+    """Log what became of an encoder."""
+    numbers = ("pid", "live", "frames", "steered", "refused", "analysed")
+    told = {"encoder": facts.number, **{name: getattr(facts, name) for name in numbers}}
+    told["seconds"] = round(time.monotonic() - facts.begin, 3)
+    logger.info(
+        "encoder %d: %d of %d pictures steered, %d analysed",
+        facts.number,
+        facts.steered,
+        facts.frames,
+        facts.analysed,
+        extra={"facts": told},
+    )
 
 
 def _refuse(connection: socket.socket, status: Status, reason: str) -> None:

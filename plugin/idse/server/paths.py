@@ -19,14 +19,23 @@ _HTTP_SUFFIX = ".http"
 
 
 def default_socket() -> Path:
-    """Return the socket of encoders: ``IDSE_SOCKET``, else one in a folder of the user's own."""
+    """Return the socket of encoders: ``IDSE_SOCKET``, else one in a folder of the user's own.
+
+    Raises
+    ------
+    AccessError
+        That folder is another user's: whoever listens there would be shown pictures.
+    """
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     if given:
         return Path(given)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "idse" / "serve.sock"
-    return Path(tempfile.gettempdir()) / f"idse-{os.getuid()}" / "serve.sock"
+    folder = Path(tempfile.gettempdir()) / f"idse-{os.getuid()}"
+    if folder.exists():
+        _check_folder(folder)
+    return folder / "serve.sock"
 
 
 def http_socket(path: Path) -> Path:
@@ -101,5 +110,6 @@ def _check_folder(folder: Path) -> None:
     others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     if found.st_uid not in (os.getuid(), 0) or others:
         raise AccessError(
-            f"folder {folder} is another user's, or writable by others: choose another --socket"
+            f"folder {folder} is another user's, or writable by others: choose another socket "
+            f"(--socket, {ENVIRONMENT_VARIABLE})"
         )

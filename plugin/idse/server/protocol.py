@@ -9,13 +9,10 @@ import math
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from idse.errors import ProtocolError
 from idse.picture import macroblocks
-
-if TYPE_CHECKING:
-    import socket
 
 MAGIC = 0x45534449
 VERSION = 1
@@ -367,40 +364,6 @@ def unpack(data: bytes) -> Message:
     if kind == Kind.WORKING:
         return Working()
     raise ProtocolError(f"message has the unknown type {kind}")
-
-
-def receive(connection: socket.socket) -> Message | None:
-    """Wait for the next message; None where the other end closed the connection between two.
-
-    Raises
-    ------
-    ProtocolError
-        What came is no message, or ended within one.
-    """
-    data = receive_bytes(connection, MESSAGE_BYTES)
-    return None if not data else unpack(data)
-
-
-def receive_bytes(connection: socket.socket, size: int) -> bytes:
-    """Wait for so many bytes; none where the other end closed the connection before the first.
-
-    Raises
-    ------
-    ProtocolError
-        The connection ended within them.
-    """
-    parts = bytearray()
-    while len(parts) < size:
-        try:
-            part = connection.recv(size - len(parts))
-        except ConnectionError as error:
-            raise ProtocolError(f"the connection broke: {error.strerror}") from error
-        if not part:
-            if parts:
-                raise ProtocolError(f"the connection ended after {len(parts)} of {size} bytes")
-            break
-        parts += part
-    return bytes(parts)
 
 
 def _message(kind: Kind, body: bytes) -> bytes:

@@ -20,6 +20,7 @@ from idse.server.metrics import Metrics
 from idse.server.models import Models, prepare
 from idse.server.paths import SocketFile, http_socket
 from idse.server.preview import Previews
+from idse.server.priority import give_way
 from idse.server.queue import AnalysisQueue
 from idse.server.settings import Ready, ServeOptions
 
@@ -52,6 +53,7 @@ def serve(options: ServeOptions, ready: Callable[[Ready], None]) -> None:
     ModelError
         A network cannot be loaded.
     """
+    give_way(options.niceness)
     with ExitStack() as stack:
         encoders = SocketFile(options.path)
         stack.callback(encoders.close)

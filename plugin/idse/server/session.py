@@ -19,6 +19,7 @@ from idse.pipeline.schedule import Schedule
 from idse.pipeline.source import DecodedFrame
 from idse.pipeline.steering import lookahead_of, steering_of
 from idse.pipeline.timing import FrameTime
+from idse.server.framing import receive
 from idse.server.live import FileRequest, LiveSteering, NetworkRequest
 from idse.server.models import QueuedNetwork
 from idse.server.protocol import (
@@ -31,7 +32,6 @@ from idse.server.protocol import (
     SessionFlags,
     Welcome,
     Working,
-    receive,
 )
 from idse.server.ring import encode_facts
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from idse.server.priority import NICENESS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -32,6 +34,8 @@ class ServeOptions:
         Seconds that encoders have to end when the server does.
     idle
         Seconds without any encoder or request after which the server ends; None: never.
+    niceness
+        How far it gives way to other processes, 0 to 19; see `give_way`.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class ServeOptions:
     jobs: int = 1
     grace: float = 10.0
     idle: float | None = None
+    niceness: int = NICENESS
 
 
 @dataclass(frozen=True, kw_only=True)
