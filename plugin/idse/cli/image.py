@@ -34,6 +34,7 @@ examples:
   idse image street.png small.jpg --accuracy 0.95       the smallest that shows it nearly the same
   idse image street.png stock.jpg --no-steer            plain libjpeg-turbo, to compare with
   idse image cat.webp cat.jpg --model efficientnet-lite0 --bpp 0.5
+  idse image street.png tiny.jpg --target-bytes 3k --fallback vae    tiny.ivae where that is better
   idse image photos small --quality 60 --report small.csv
   curl -s https://example.com/a.png | idse image - - --bpp 1 > a.jpg
 
@@ -104,10 +105,12 @@ def _run_single(args: argparse.Namespace) -> int:
 
     options = image_arguments.jpeg_options(args)
     steering = image_arguments.image_steering(args)
+    targets = _targets(args.target, options.fallback)
     if args.map_picture is not None and steering is None:
         raise InputError("--map-picture shows what matters to a network: leave out --no-steer")
-    _check_target(args)
-    check_results([args.map_picture], keep=[args.source, args.target])
+    for target in targets.values():
+        _check_target(args, target)
+    check_results([args.map_picture], keep=[args.source, *targets.values()])
     source = read_image(sys.stdin.buffer.read() if args.source == "-" else args.source)
     encoder = JpegEncoder(
         model=None if steering is None else steering.models,
@@ -116,41 +119,60 @@ def _run_single(args: argparse.Namespace) -> int:
         strict=args.strict,
     )
     made = encoder.encode_image(source, options)
-    if args.target == "-":
+    target = targets[made.report.codec]
+    if target == "-":
         sys.stdout.buffer.write(made.data)
     else:
-        write_atomically(args.target, made.data)
+        write_atomically(target, made.data)
     if args.map_picture is not None:
         _draw(args.map_picture, encoder, source, options)
     if args.json:
         print(made.report.to_json(), end="")
     elif args.target != "-":
-        print(f"{args.target}: {_summary(made.report)}")
+        print(f"{target}: {_summary(made.report)}")
     return 0
 
 
-def _check_target(args: argparse.Namespace) -> None:
-    """Check the file to write before any work is put into it."""
+def _targets(target: str, fallback: str | None) -> dict[str, str]:
+    """Return what the file is called, by the codec that it may become: its ending follows that."""
+    if fallback is None or target == "-":
+        return {"jpeg": target, **({} if fallback is None else {fallback: target})}
+    from idse.pipeline.images.fallback import SUFFIXES
+
+    path = Path(target)
+    others = {".ivae", ".h264"}
+    jpeg = path.with_suffix(".jpg") if path.suffix.lower() in others else path
+    suffix = SUFFIXES[fallback]
+    other = jpeg if suffix == ".jpg" else path.with_suffix(suffix)
+    return {"jpeg": str(jpeg), fallback: str(other)}
+
+
+def _check_target(args: argparse.Namespace, target: str) -> None:
+    """Check a file to write before any work is put into it."""
     from idse.files import check_results
 
-    if args.target == "-":
+    if target == "-":
         return
-    if Path(args.target).is_file() and not args.overwrite:
-        raise InputError(f"{args.target} exists: give --overwrite to replace it")
-    check_results([args.target], keep=[args.source])
+    if Path(target).is_file() and not args.overwrite:
+        raise InputError(f"{target} exists: give --overwrite to replace it")
+    check_results([target], keep=[args.source])
 
 
 def _summary(report: ImageReport) -> str:
-    parts = [f"{report.bytes} bytes, {report.bpp:.2f} bpp"]
+    parts = [f"{report.bytes} bytes, {report.bpp:{'.2f' if report.bpp >= 0.1 else '.3f'}} bpp"]
     if report.source_bytes:
         parts.append(f"{100 * report.bytes / report.source_bytes:.0f} % of the source")
-    if report.steered:
+    if report.codec != "jpeg":
+        parts.append(f"{report.codec} by {report.vae_model}")
+    elif report.steered:
         parts.append(f"steered by {report.model}")
     else:
         parts.append(f"stock libjpeg-turbo at quality {report.quality}")
     parts.append(f"asked for {report.asked}")
     if report.agreement is not None:
         parts.append(f"reached {report.agreement:.3f}")
+    if report.chosen_because is not None:
+        parts.append(report.chosen_because)
     return ", ".join(parts)
 
 
@@ -176,6 +198,11 @@ def _run_folder(args: argparse.Namespace) -> int:
         raise InputError("--map-picture is for one picture")
     if args.target == "-":
         raise InputError(f"{args.source} is a folder: name another one to write to")
+    if args.fallback not in {None, "vae-jpeg"}:
+        raise InputError(
+            f"--fallback {args.fallback} makes files of two kinds, and those of a folder are all "
+            "JPEGs: give --fallback vae-jpeg"
+        )
     from idse.files import check_results, write_atomically
     from idse.pipeline.folders.report import check_table
     from idse.pipeline.folders.run import FolderRun

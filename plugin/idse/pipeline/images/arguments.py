@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from idse.allocation.tables import STRENGTH
 from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
-from idse.pipeline.images.options import DEFAULT_QUALITY, SAMPLINGS, ImageSteering, JpegOptions
+from idse.pipeline.images.options import (
+    DEFAULT_QUALITY,
+    FALLBACKS,
+    SAMPLINGS,
+    ImageSteering,
+    JpegOptions,
+)
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -40,6 +46,21 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         help="up to 1: the smallest file found on which the network still says the same: for "
         "detectors the F-score of objects found again, weighted by confidence; for classifiers the "
         "share of the first class's probability that is left",
+    )
+    beyond = parser.add_argument_group("where JPEG gives out")
+    beyond.add_argument(
+        "--fallback",
+        choices=FALLBACKS,
+        help="with --target-bytes or --bpp: what else a file may be where a JPEG of that size "
+        "loses more, or cannot be had: vae, a learned codec (decode it by idse decode); vae-jpeg "
+        "or vae-h264, what the learned codec shows, for stock decoders. OUT's ending follows",
+    )
+    beyond.add_argument(
+        "--vae-model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="model of the learned codec; may be repeated (those that came with idse)",
     )
     form = parser.add_argument_group("form")
     form.add_argument("--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="(%(default)s)")
@@ -88,7 +109,8 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strict",
         action="store_true",
-        help="fail where a network does; else such pictures get libjpeg-turbo's own tables",
+        help="fail where a network or a fallback does; else such pictures get libjpeg-turbo's own "
+        "tables, or no fallback",
     )
 
 
@@ -110,6 +132,8 @@ def jpeg_options(args: argparse.Namespace) -> JpegOptions:
         restart_rows=args.restart_rows,
         metadata=not args.strip,
         strength=STRENGTH if args.strength is None else args.strength,
+        fallback=args.fallback,
+        vae_models=tuple(args.vae_model),
     )
 
 

@@ -11,11 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from idse.allocation.tables import STRENGTH
-from idse.errors import ModelError
+from idse.errors import ModelError, TargetError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.images.network import Networks
 from idse.pipeline.images.options import ImageSteering, JpegOptions
-from idse.pipeline.images.report import EncodedImage, ImageReport
+from idse.pipeline.images.report import EncodedImage, ImageBytes, ImageReport
 from idse.pipeline.images.source import read_image
 from idse.pipeline.images.steered import Coded, SteeredImage
 from idse.pipeline.images.stock import Stock, encode_stock
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from idse.codecs.jpeg import Marker
+    from idse.pipeline.images.fallback import Choice
     from idse.pipeline.images.source import ImageLike, SourceImage
     from idse.vision import FeatureExtractor
 
@@ -46,8 +47,8 @@ class JpegEncoder:
     n_s, seed
         Rows and seed of the sketch.
     strict
-        Raise where a network fails on a picture. Else that picture gets stock libjpeg-turbo's
-        tables, at the same target, with a warning.
+        Raise where a network, or a fallback, fails on a picture. Else that picture gets stock
+        libjpeg-turbo's tables, or no fallback, at the same target, with a warning.
 
     Raises
     ------
@@ -70,6 +71,7 @@ class JpegEncoder:
         seed: int = 0,
         strict: bool = False,
     ) -> None:
+        self._strict = strict
         self._steering: ImageSteering | None = None
         self._networks: Networks | None = None
         if model is not None:
@@ -77,8 +79,8 @@ class JpegEncoder:
             self._steering = ImageSteering(models=models, n_s=n_s, seed=seed, strict=strict)
             self._networks = Networks(self._steering)
 
-    def encode(self, image: ImageLike, **options: Any) -> bytes:  # noqa: ANN401
-        """Return a picture as a JPEG file.
+    def encode(self, image: ImageLike, **options: Any) -> ImageBytes:  # noqa: ANN401
+        """Return a picture as a JPEG file, or what a fallback makes of it.
 
         Parameters
         ----------
@@ -90,7 +92,7 @@ class JpegEncoder:
         InputError, TargetError, ModelError
             As for `encode_jpeg`.
         """
-        return self.encode_image(read_image(image), JpegOptions(**options)).data
+        return ImageBytes.of(self.encode_image(read_image(image), JpegOptions(**options)))
 
     def encode_image(
         self, source: SourceImage, options: JpegOptions, *, scale: float | None = None
@@ -120,18 +122,16 @@ class JpegEncoder:
             warnings.add("exif", f"{source.name}: its EXIF data is too long for a JPEG: left out")
         steered = self._analysed(source, options, markers, warnings)
         analysed = time.monotonic() - begin
-        made: Coded | Stock
-        if steered is None:
-            made = encode_stock(source, options, markers=markers)
-        else:
-            made = steered.encode(scale)
+        made, data, choice = self._made(
+            source, options, markers=markers, steered=steered, warnings=warnings, scale=scale
+        )
         return EncodedImage(
-            data=made.data,
+            data=data,
             report=ImageReport(
                 width=source.width,
                 height=source.height,
-                bytes=len(made.data),
-                bpp=8 * len(made.data) / (source.width * source.height),
+                bytes=len(data),
+                bpp=8 * len(data) / (source.width * source.height),
                 asked=options.target,
                 model=None if self._steering is None else self._steering.name,
                 steered=steered is not None,
@@ -142,8 +142,51 @@ class JpegEncoder:
                 analysis_seconds=analysed if self._networks is not None else 0.0,
                 source_bytes=source.file_bytes,
                 warnings=warnings.messages,
+                **({} if choice is None else choice.facts()),
             ),
         )
+
+    def _made(
+        self,
+        source: SourceImage,
+        options: JpegOptions,
+        *,
+        markers: Sequence[Marker],
+        steered: SteeredImage | None,
+        warnings: Warnings,
+        scale: float | None,
+    ) -> tuple[Coded | Stock | None, bytes, Choice | None]:
+        """Return the JPEG, the file that is kept, and where a fallback is allowed how it came."""
+        made: Coded | Stock | TargetError
+        try:
+            if steered is None:
+                made = encode_stock(source, options, markers=markers)
+            else:
+                made = steered.encode(scale)
+        except TargetError as error:
+            if options.fallback is None:
+                if options.accuracy is not None:
+                    raise
+                raise TargetError(f"{error}; or allow a fallback (--fallback vae)") from error
+            made = error
+        if options.fallback is None:
+            assert not isinstance(made, TargetError)
+            return made, made.data, None
+        from idse.pipeline.images.fallback import Attempt
+
+        attempt = Attempt(
+            source=source,
+            options=options,
+            jpeg=made if isinstance(made, TargetError) else made.data,
+            steered=steered,
+            networks=self._networks,
+            steering=self._steering,
+            markers=markers,
+            warnings=warnings,
+        )
+        choice = attempt.choose(strict=self._strict)
+        kept = None if isinstance(made, TargetError) or choice.codec != "jpeg" else made
+        return kept, choice.data, choice
 
     def analyse(self, source: SourceImage, options: JpegOptions) -> SteeredImage:
         """Return a picture, analysed.
@@ -189,10 +232,12 @@ def encode_jpeg(
     restart_rows: int = 0,
     metadata: bool = True,
     strength: float = STRENGTH,
+    fallback: str | None = None,
+    vae_models: Sequence[str] = (),
     n_s: int = DEFAULT_ROWS,
     seed: int = 0,
     strict: bool = False,
-) -> bytes:
+) -> ImageBytes:
     """Return a picture as a JPEG file that spends its bits on what a network looks at.
 
     Networks are loaded on first use and kept. May be called by many threads at once.
@@ -224,8 +269,19 @@ def encode_jpeg(
         orientation stays a tag, and networks see the picture as it is shown.
     strength
         0 to 1: how far the file is made for the model and for no other network.
+    fallback
+        With ``target_bytes`` or ``bpp``: what else the file may be where a JPEG of this size loses
+        more, or cannot be had; ``"vae"`` (for `idse decode`), ``"vae-jpeg"`` (a JPEG still) or
+        ``"vae-h264"``. See :mod:`idse.pipeline.images.fallback`.
+    vae_models
+        Models of the fallback, names or files; empty for the built-in ones.
     n_s, seed, strict
         As for `JpegEncoder`.
+
+    Returns
+    -------
+    ImageBytes
+        The file: bytes, whose ``codec`` says which of them it is, and whose ``report`` why.
 
     Raises
     ------
@@ -248,4 +304,6 @@ def encode_jpeg(
         restart_rows=restart_rows,
         metadata=metadata,
         strength=strength,
+        fallback=fallback,
+        vae_models=tuple(vae_models),
     )

@@ -26,6 +26,7 @@ _RANGES: dict[str, tuple[type, float, float, str]] = {
     "accuracy": (Real, _LEAST, 1, "a number above 0 and up to 1"),
 }
 SAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "grey")
+FALLBACKS = ("vae", "vae-jpeg", "vae-h264")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +58,19 @@ class JpegOptions:
     strength
         0 to 1: how far the file is made for the networks that steer it, and for no others. At 1
         they lose least; lower values leave more of what other networks look at.
+    fallback
+        What a picture may become where a JPEG of ``target_bytes`` or ``bpp`` loses more, or cannot
+        be had: ``"vae"``, ``"vae-jpeg"`` or ``"vae-h264"`` (:mod:`idse.pipeline.images.fallback`);
+        None leaves it a JPEG.
+    vae_models
+        Models of the fallback: names, or paths of ``.safetensors`` files; empty for the built-in
+        ones. Of several, each file takes the one that promises most at its rate.
 
     Raises
     ------
     InputError
-        A value is out of range, or more than one says how large the file gets.
+        A value is out of range, more than one says how large the file gets, or a fallback has no
+        size to aim for.
     """
 
     target_bytes: int | None = None
@@ -73,9 +82,12 @@ class JpegOptions:
     restart_rows: int = 0
     metadata: bool = True
     strength: float = STRENGTH
+    fallback: str | None = None
+    vae_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_target()
+        self._check_fallback()
         if self.sampling not in SAMPLINGS:
             raise InputError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
         if not 0 <= self.restart_rows <= 0xFFFF:
@@ -93,6 +105,19 @@ class JpegOptions:
             known = isinstance(value, kind) and not isinstance(value, bool)
             if not (known and least <= value <= most):
                 raise InputError(f"{name} {value!r} is not {told}")
+
+    def _check_fallback(self) -> None:
+        if self.fallback is None:
+            if self.vae_models:
+                raise InputError(f"VAE model {self.vae_models[0]} is for a fallback: ask for one")
+            return
+        if self.fallback not in FALLBACKS:
+            raise InputError(f"fallback {self.fallback!r} is not one of {', '.join(FALLBACKS)}")
+        if self.target_bytes is None and self.bpp is None:
+            raise InputError(
+                f"fallback {self.fallback} is for sizes that JPEG does not reach: give "
+                "target-bytes or bpp"
+            )
 
     def _targets(self) -> dict[str, int | float | None]:
         names = ("target_bytes", "bpp", "quality", "accuracy")

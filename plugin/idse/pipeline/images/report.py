@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReport:
-    """Facts about one JPEG.
+    """Facts about one JPEG, or what it became by a fallback.
 
     Attributes
     ----------
@@ -38,6 +38,15 @@ class ImageReport:
         Size of the file that the picture came from; None for pixels.
     warnings
         In the order in which they were given.
+    codec
+        ``"jpeg"``, or the fallback that was taken: ``"vae"``, ``"vae-jpeg"`` or ``"vae-h264"``.
+    chosen_because
+        Why, where a fallback was allowed; None otherwise.
+    losses
+        What is lost by each codec that reaches the target (:mod:`idse.pipeline.images.loss`);
+        empty where none was to be chosen.
+    vae_model
+        Of the fallback that was taken; None otherwise.
     """
 
     width: int
@@ -54,6 +63,10 @@ class ImageReport:
     analysis_seconds: float
     source_bytes: int | None
     warnings: tuple[str, ...] = ()
+    codec: str = "jpeg"
+    chosen_because: str | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+    vae_model: str | None = None
 
     def to_json(self) -> str:
         """Return the report as one JSON object over several lines."""
@@ -62,7 +75,31 @@ class ImageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImage:
-    """A JPEG file and what is to be said about it."""
+    """A file and what is to be said about it."""
 
     data: bytes
     report: ImageReport
+
+
+class ImageBytes(bytes):
+    """A file, as plain bytes that also know what they are.
+
+    Attributes
+    ----------
+    report
+        What was done.
+    """
+
+    report: ImageReport
+
+    @classmethod
+    def of(cls, made: EncodedImage) -> ImageBytes:
+        """Return the file of an encode."""
+        found = cls(made.data)
+        found.report = made.report
+        return found
+
+    @property
+    def codec(self) -> str:
+        """``"jpeg"``, or the fallback that was taken."""
+        return self.report.codec

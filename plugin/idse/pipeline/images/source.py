@@ -112,9 +112,14 @@ class SourceImage:
         return self.pixels.ndim == 2
 
     @property
+    def orientation(self) -> int:
+        """EXIF's orientation, 1 to 8."""
+        return orientation(self._exif_markers)
+
+    @property
     def rotation(self) -> int:
         """Degrees, counter-clockwise, that a viewer turns the pixels by: 0, 90, 180 or 270."""
-        return _ROTATION[orientation(self._exif_markers)]
+        return _ROTATION[self.orientation]
 
     @property
     def _exif_markers(self) -> tuple[Marker, ...]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # Coefficients that were chosen by a sketch lose more than it says, those of libjpeg do not. At this
 # share of what libjpeg loses by the sketch, ours had 0.7 to 1.35 times the distance of outputs and
 # 0.95 on average (yolov4-tiny on COCO, efficientnet-lite0 on imagenet, quality 20 to 90).
-_TRUST = 0.75
+TRUST = 0.75
 # Where a set shares a scale, a picture in which a network sees nothing would get no bits at all. It
 # loses no more than by libjpeg at its quality over this.
 _WORST = 3
@@ -76,6 +76,8 @@ class SteeredImage:
         What is asked for.
     markers
         Segments to write.
+    like
+        The plan of a picture that this one stands for, in place of one of its own.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class SteeredImage:
         options: JpegOptions,
         *,
         markers: Sequence[Marker] = (),
+        like: CoefficientPlan | None = None,
     ) -> None:
         sampling = "grey" if source.grey else options.sampling
         self.layout = JpegLayout(source.width, source.height, sampling)
@@ -100,9 +103,13 @@ class SteeredImage:
         self._options = options
         self._markers = markers
         coefficients, samples = transform_with_samples(source.pixels, self.layout)
-        picture = coded_picture(self.layout, samples, source.rotation)
-        weights = networks.weights(picture)[: self.layout.components]
-        self.plan: CoefficientPlan = plan(weights, strength=options.strength)
+        self.plan: CoefficientPlan
+        if like is None:
+            picture = coded_picture(self.layout, samples, source.rotation)
+            weights = networks.weights(picture)[: self.layout.components]
+            self.plan = plan(weights, strength=options.strength)
+        else:
+            self.plan = like
         blocks = (self.layout, coefficients, self.plan.weights)
         kept = written_as_they_are(markers)
         self.search = Search(
@@ -140,7 +147,7 @@ class SteeredImage:
             return self._coded(self.matching(quality))
         least = max(1, quality // _WORST)
         solution = self.search.at(scale)
-        worst = _TRUST * self.search.rounded(self._stock_tables(least))
+        worst = TRUST * self.search.rounded(self._stock_tables(least))
         if solution.quantised.distortion > worst:
             solution = self.matching(least)
         return self._coded(solution)
@@ -160,7 +167,7 @@ class SteeredImage:
 
     def matching(self, quality: int) -> Solution:
         """Return the JPEG that is as good for the network as libjpeg's of a quality."""
-        return self.search.match(self._stock_tables(quality), _TRUST)
+        return self.search.match(self._stock_tables(quality), TRUST)
 
     def _stock_tables(self, quality: int) -> list[npt.NDArray[np.uint16]]:
         return [standard_table(quality, chroma=i > 0) for i in range(self.layout.components)]

@@ -1,0 +1,140 @@
+"""The learned picture codec with the models that are here: loaded on first use, and kept."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from idse.codecs import vae
+from idse.errors import IdseError, ModelError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from idse.codecs.vae import Encoded, Network
+
+SUFFIX = ".ivae"
+
+
+class VaeCodec:
+    """Codes pictures with some models; may be used by many threads at once.
+
+    Parameters
+    ----------
+    models
+        Names of built-in models, or paths of ``.safetensors`` files; the built-in ones by default.
+    """
+
+    def __init__(self, models: Sequence[str | os.PathLike[str]] = ()) -> None:
+        self._models = tuple(models)
+        self._networks: list[Network] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the models."""
+        from idse.learned.vae.model import built_in
+
+        return tuple(os.fspath(model) for model in self._models) or built_in()
+
+    def networks(self) -> list[Network]:
+        """Return the models.
+
+        Raises
+        ------
+        ModelError
+            There is none, or one cannot be loaded.
+        MissingExtraError
+            The extra ``vae`` is not installed.
+        """
+        with self._lock:
+            if self._networks is None:
+                self._networks = self._load()
+            return self._networks
+
+    def _load(self) -> list[Network]:
+        from idse.learned.vae.model import load
+
+        if not self.names:
+            raise ModelError(
+                "no VAE model came with this package: name the file of one (--vae-model)"
+            )
+        return [load(name) for name in self.names]
+
+    def find(self, identity: bytes) -> Network:
+        """Return the model that has an identity, as `idse.codecs.vae.decode` asks for it.
+
+        Raises
+        ------
+        ModelError
+            It is not here.
+        MissingExtraError
+            The extra ``vae`` is not installed.
+        """
+        networks = self.networks()
+        for network in networks:
+            if network.identity.startswith(identity):
+                return network
+        known = ", ".join(f"{n.name} ({n.identity[:8].hex()})" for n in networks)
+        raise ModelError(
+            f"this picture was coded by VAE model {identity.hex()}, which is not here (known are "
+            f"{known}): name its file (--vae-model)"
+        )
+
+    def encode(self, pixels: npt.NDArray[np.uint8], limit: int) -> Encoded:
+        """Code a picture in at most so many bytes.
+
+        Parameters
+        ----------
+        pixels
+            uint8 ``(height, width, 3)`` R'G'B', or ``(height, width)`` grey.
+        limit
+            Bytes of the file.
+
+        Raises
+        ------
+        TargetError
+            No model can go that low.
+        InputError, ModelError, CodecError, MissingExtraError
+            As `idse.codecs.vae.encode` and `networks`; ModelError also where torch fails.
+        """
+        colours = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1)
+        networks = self.networks()
+        try:
+            return vae.encode(np.ascontiguousarray(colours), networks, target_bytes=limit)
+        except IdseError:
+            raise
+        # Out of memory, say: torch has exceptions of its own.
+        except Exception as error:
+            raise ModelError(f"the VAE failed: {describe(error)}") from error
+
+    def decode(self, data: bytes, *, max_pixels: int = vae.MAX_PIXELS) -> npt.NDArray[np.uint8]:
+        """Return the picture in a file, uint8 ``(height, width, 3)`` R'G'B'.
+
+        Raises
+        ------
+        InputError
+            It is damaged, too large, or no such file.
+        ModelError
+            Its model is not here, or torch fails.
+        MissingExtraError
+            The extra ``vae`` is not installed.
+        """
+        try:
+            return vae.decode(data, self.find, max_pixels=max_pixels)
+        except IdseError:
+            raise
+        except Exception as error:
+            raise ModelError(f"the VAE failed: {describe(error)}") from error
+
+
+@lru_cache(maxsize=8)
+def codec_of(models: tuple[str, ...] = ()) -> VaeCodec:
+    """Return the codec of some models, the same for all of a process; see `VaeCodec`."""
+    return VaeCodec(models)
