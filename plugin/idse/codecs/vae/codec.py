@@ -20,7 +20,7 @@ from idse.codecs.vae.container import (
 )
 from idse.codecs.vae.latents import TILE, Latents, grid, read
 from idse.codecs.vae.network import Network
-from idse.codecs.vae.rate import search
+from idse.codecs.vae.rate import CLOSE, fill, search
 from idse.codecs.vae.tiling import round_up, tiled
 from idse.errors import InputError, ModelError, TargetError
 
@@ -107,8 +107,7 @@ def encode(
             raise InputError(f"a step needs a single model, not {len(networks)}")
         if not -(1 << 15) <= step < 1 << 15:
             raise InputError(f"step {step} is not within -32768 to 32767")
-        latents = Latents(pixels, networks[0])
-        return _file(pixels, networks[0], latents, step)
+        return _file(Latents(pixels, networks[0]), step)
     area = pixels.shape[0] * pixels.shape[1]
     if target_bpp is not None:
         if not (np.isfinite(target_bpp) and target_bpp > 0):
@@ -139,8 +138,7 @@ def _fit(pixels: npt.NDArray[np.uint8], networks: list[Network], target: int) ->
     bpp = 8 * target / (height * width)
     smallest = MAX_BYTES
     for network in sorted(networks, key=lambda n: n.predicted_error(bpp)):
-        latents = Latents(pixels, network)
-        encoded = _fit_step(pixels, network, latents, target)
+        encoded = _fit_step(Latents(pixels, network), target)
         if len(encoded.data) <= target:
             return encoded
         smallest = min(smallest, len(encoded.data))
@@ -150,44 +148,52 @@ def _fit(pixels: npt.NDArray[np.uint8], networks: list[Network], target: int) ->
     )
 
 
-def _fit_step(
-    pixels: npt.NDArray[np.uint8], network: Network, latents: Latents, target: int
-) -> Encoded:
-    """Return the largest file within ``target`` bytes, or the smallest of all."""
-    finest, coarsest = network.steps
-    wanted = 8.0 * (target - HEADER_BYTES)
+def _fit_step(latents: Latents, target: int) -> Encoded:
+    """Return the largest file within ``target`` bytes that is found, or the smallest of all."""
+    finest, coarsest = latents.network.steps
+    allowed = 8.0 * (target - HEADER_BYTES)
+    wanted = allowed
     best: Encoded | None = None
-    slack = 0.0
     for _ in range(_ATTEMPTS):
-        step = search(latents.bits, network.steps, wanted + slack)
-        encoded = _file(pixels, network, latents, step)
+        step, bits = search(latents.bits, (finest, coarsest), wanted)
+        encoded = _file(latents, *_filled(latents, step, bits, wanted))
         size = len(encoded.data)
         if size <= target and (best is None or size > len(best.data)):
             best = encoded
         if step in (finest, coarsest) or _CLOSE * target <= size <= target:
             break
         # The coder took more or less than the tables say (runs of zeros at the end cost nothing).
-        slack = latents.bits(step) - 8.0 * (size - HEADER_BYTES)
+        wanted += allowed - 8.0 * (size - HEADER_BYTES)
     while best is None and step < coarsest:
         step += 1
-        encoded = _file(pixels, network, latents, step)
+        encoded = _file(latents, step)
         best = encoded if len(encoded.data) <= target else None
     return best or encoded
 
 
-def _file(pixels: npt.NDArray[np.uint8], network: Network, latents: Latents, step: int) -> Encoded:
-    payload = latents.write(step)
+def _filled(latents: Latents, step: int, bits: float, wanted: float) -> tuple[int, float]:
+    """Return a step and a deadzone: the step before with one, where a step alone leaves a gap."""
+    finest = latents.network.steps[0]
+    if step > finest and bits < CLOSE * wanted and bits < wanted - 8:
+        deadzone = fill(lambda width: latents.bits(step - 1, width), wanted)
+        if deadzone is not None:
+            return step - 1, deadzone
+    return step, 0.0
+
+
+def _file(latents: Latents, step: int, deadzone: float = 0.0) -> Encoded:
+    payload = latents.write(step, deadzone)
     header = Header(
-        identity=network.identity[:IDENTITY_BYTES],
-        width=pixels.shape[1],
-        height=pixels.shape[0],
+        identity=latents.network.identity[:IDENTITY_BYTES],
+        width=latents.width,
+        height=latents.height,
         step=step,
         payload_bytes=len(payload),
     )
     return Encoded(
         data=pack(header, payload),
         step=step,
-        network=network,
+        network=latents.network,
         side_bytes=latents.side_bits / 8,
     )
 

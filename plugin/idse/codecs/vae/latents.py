@@ -68,6 +68,10 @@ class Latents:
 
     Attributes
     ----------
+    network
+        As given.
+    height, width
+        Of the picture.
     side_bits
         What the hyper latents take.
 
@@ -78,6 +82,8 @@ class Latents:
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], network: Network) -> None:
+        self.network = network
+        self.height, self.width = pixels.shape[:2]
         self._prior = prior = network.prior
         rows, columns = grid(network, *pixels.shape[:2])
         y = _analyse(pixels, network, (rows, columns))
@@ -100,33 +106,41 @@ class Latents:
     def _rows(self, start: int, end: int) -> tuple[slice, slice]:
         return np.s_[:, start * self._prior.scale : end * self._prior.scale]
 
-    def _coded(self, step: int) -> Iterator[tuple[Integers, npt.NDArray[np.int32]]]:
+    def _coded(
+        self, step: int, deadzone: float = 0.0
+    ) -> Iterator[tuple[Integers, npt.NDArray[np.int32]]]:
         """Yield every band's values and tables, flat."""
         scale = np.float32(2.0 ** (-step / OCTAVE))
         for start, end in self._bands:
             band = self._rows(start, end)
             values = self._distances[band] * scale
+            if deadzone:
+                nearer = np.maximum(np.abs(values) - np.float32(deadzone), 0)
+                values = np.copysign(nearer, values)
             np.rint(values, out=values)
             np.clip(values, -MAX_VALUE, MAX_VALUE, out=values)
             index = self._prior.index(self._spreads[band], step)
             yield values.astype(np.int32).ravel(), index.ravel()
 
-    def bits(self, step: int) -> float:
+    def bits(self, step: int, deadzone: float = 0.0) -> float:
         """Return the size of the payload at a step, in bits, but for its last two bytes.
 
         Parameters
         ----------
         step
             1024 times the binary logarithm of the step.
+        deadzone
+            How much of a step latents are moved towards their mean before they are rounded.
         """
-        return self.side_bits + sum(self._prior.tables.bits(v, i) for v, i in self._coded(step))
+        coded = self._coded(step, deadzone)
+        return self.side_bits + sum(self._prior.tables.bits(v, i) for v, i in coded)
 
-    def write(self, step: int) -> bytes:
-        """Return the payload at a step."""
+    def write(self, step: int, deadzone: float = 0.0) -> bytes:
+        """Return the payload; parameters as of `bits`."""
         writer = SymbolWriter()
         if self._z is not None and self._prior.side is not None:
             writer.write(self._prior.side, self._z.ravel(), self._side_index)
-        for values, index in self._coded(step):
+        for values, index in self._coded(step, deadzone):
             writer.write(self._prior.tables, values, index)
         return writer.finish()
 

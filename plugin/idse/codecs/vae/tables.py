@@ -222,15 +222,19 @@ class SymbolWriter:
         """Return the stream: as few bytes as tell it from every other, without trailing zeros."""
         words: bytes = self._coder.get_compressed().astype(">u4").tobytes()
         count, (lower, span) = self._coder.pos()
-        if lower + span < 1 << 64:  # else a carry is pending: leave it to constriction
-            # Any number in [lower, lower + span) ends the stream: the one of fewest bytes.
-            for size in range(9):
-                unit = 1 << (64 - 8 * size)
-                point = -(-lower // unit) * unit
-                if point < lower + span:
-                    words = words[: 4 * count] + point.to_bytes(8, "big")
-                    break
-        return words.rstrip(b"\0")
+        # As one number: what constriction closed the stream with, which lies less than ``span``
+        # above the least that would do. Only that one's last 64 bits are known: ``lower``.
+        size = 4 * count + 8
+        closed = int.from_bytes(words.ljust(size, b"\0"), "big")
+        least = closed - (closed - lower) % (1 << 64)
+        point, dropped = closed, 8
+        while dropped:
+            unit = 1 << (8 * dropped)
+            point = -(-least // unit) * unit
+            if point < least + span:
+                break
+            dropped -= 1
+        return point.to_bytes(size, "big").rstrip(b"\0")
 
 
 class SymbolReader:

@@ -24,7 +24,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ _ENCODER: Final = ("analysis.", "hyper_analysis.")
 
 _WEIGHTS: Final = Path(__file__).parent / "weights"
 _MAX_FILE_BYTES: Final = 1 << 30
+
+T = TypeVar("T")
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -74,18 +76,18 @@ class ModelFile:
         """SHA-256 over everything that decoding depends on."""
         return identity_of(self.metadata, self.tensors)
 
-    def value(self, key: str) -> Any:  # noqa: ANN401 - JSON
-        """Return what a metadata string stands for in JSON.
+    def value(self, key: str, read: Callable[[Any], T]) -> T:
+        """Return what ``read`` makes of a metadata string's JSON.
 
         Raises
         ------
         ModelError
-            There is none, or it is not JSON.
+            There is none, it is not JSON, or ``read`` cannot make anything of it.
         """
         try:
-            return json.loads(self.metadata[key])
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"model {self.name}: its {key!r} is damaged") from error
+            return read(json.loads(self.metadata[key]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelError(f"model {self.name}: its {key!r} is damaged: {error}") from error
 
 
 def identity_of(metadata: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -182,20 +184,21 @@ def prior_of(file: ModelFile) -> Prior:
     """
     hyper = side = None
     if file.metadata["kind"] == "hyperprior":
+        forms = file.value("hyper", lambda v: [(int(x["shuffle"]), bool(x["relu"])) for x in v])
         layers = [
             IntegerLayer(
                 weight=_tensor(file, f"hyper.{index}.weight"),
                 bias=_tensor(file, f"hyper.{index}.bias"),
                 shift=_tensor(file, f"hyper.{index}.shift"),
-                shuffle=layer["shuffle"],
-                relu=layer["relu"],
+                shuffle=shuffle,
+                relu=relu,
             )
-            for index, layer in enumerate(file.value("hyper"))
+            for index, (shuffle, relu) in enumerate(forms)
         ]
         hyper, side = IntegerNetwork(layers), _tables(file, "side")
     return Prior(
         tables=_tables(file, "tables"),
-        first=file.value("first"),
+        first=file.value("first", int),
         base=_tensor(file, "base"),
         centroids=_tensor(file, "centroids"),
         hyper=hyper,
@@ -234,16 +237,15 @@ def network_of(file: ModelFile, *, device: str = "cpu") -> Network:
 
     prior = prior_of(file)
     with torch.random.fork_rng(devices=[]):  # a new network draws weights that are not kept
-        vae = build(VaeConfig(**file.value("config")))
+        vae = build(file.value("config", lambda v: VaeConfig(**v)))
     _load_state(file, vae)
-    steps, curve = file.value("steps"), file.value("curve")
     return Network(
         name=file.name,
         identity=file.identity,
         prior=prior,
         transforms=TorchTransforms(vae, torch.device(device)),
-        steps=(steps[0], steps[1]),
-        curve=tuple((rate, error) for rate, error in curve),
+        steps=file.value("steps", lambda v: (int(v[0]), int(v[1]))),
+        curve=file.value("curve", lambda v: tuple((float(r), float(d)) for r, d in v)),
     )
 
 

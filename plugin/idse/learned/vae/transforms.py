@@ -57,8 +57,9 @@ class TorchTransforms:
             self.hyper_halo = _halo(vae.hyper_analysis, ratio)
 
     def _run(self, function: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        # Channels last: CPUs convolve these shapes twice as fast that way.
         with torch.inference_mode():
-            y: torch.Tensor = function(x[None])[0]
+            y: torch.Tensor = function(x[None].contiguous(memory_format=torch.channels_last))[0]
         return y
 
     def analyse(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
