@@ -28,6 +28,8 @@ typedef struct {
     int isa, lanes;
     void (*conv)(const student_conv *conv, const student_buffer *in, student_buffer *out);
     void (*depthwise)(const student_conv *conv, const student_buffer *in, student_buffer *out);
+    /* Of buffers whose pixels are whole vectors: any but the input. */
+    void (*add)(const student_buffer *a, const student_buffer *b, student_buffer *out, int relu);
     /* sums[x] = the weighted sum of `count` rows */
     void (*sum_rows)(const idse_student_plane *plane, int first, int count, const float *weights,
                      float *sums);

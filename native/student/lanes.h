@@ -21,16 +21,40 @@ INLINE vec fused(vec a, vec b, vec c)
 {
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
+INLINE vec widened_uint8_t(const uint8_t *from)
+{
+    return (vec)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)from)));
+}
+INLINE vec widened_uint16_t(const uint16_t *from)
+{
+    return (vec)_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from)));
+}
 #elif defined(__FMA__) && LANES == 8
 #include <immintrin.h>
 INLINE vec fused(vec a, vec b, vec c)
 {
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
+INLINE vec widened_uint8_t(const uint8_t *from)
+{
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)from)));
+}
+INLINE vec widened_uint16_t(const uint16_t *from)
+{
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)from)));
+}
 #else
 INLINE vec fused(vec a, vec b, vec c)
 {
     return a * b + c;
+}
+INLINE vec widened_uint8_t(const uint8_t *from)
+{
+    return (vec){from[0], from[1], from[2], from[3]};
+}
+INLINE vec widened_uint16_t(const uint16_t *from)
+{
+    return (vec){from[0], from[1], from[2], from[3]};
 }
 #endif
 
@@ -203,19 +227,34 @@ static void depthwise(const student_conv *conv, const student_buffer *in, studen
         }
 }
 
+typedef vec loose __attribute__((aligned(4)));
+
+enum { STRIP = 4 }; /* vectors that are summed at a time */
+
 #define SUM_ROWS(type)                                                                             \
     static void sum_##type(const idse_student_plane *plane, int first, int count,                  \
-                           const float *weights, float *restrict sums)                             \
+                           const float *weights, float *sums)                                      \
     {                                                                                              \
-        const int width = plane->width;                                                            \
         const char *rows = (const char *)plane->samples + first * plane->stride;                   \
-        for (int x = 0; x < width; x++)                                                            \
-            sums[x] = weights[0] * (float)((const type *)rows)[x];                                 \
-        for (int r = 1; r < count; r++) {                                                          \
-            const type *row = (const type *)(rows + r * plane->stride);                            \
-            const float weight = weights[r];                                                       \
-            for (int x = 0; x < width; x++)                                                        \
-                sums[x] = fused1(weight, (float)row[x], sums[x]);                                  \
+        const int width = plane->width;                                                            \
+        int x = 0;                                                                                 \
+        for (; x + STRIP * LANES <= width; x += STRIP * LANES) {                                   \
+            vec strip[STRIP] = {{0}};                                                              \
+            for (int r = 0; r < count; r++) {                                                      \
+                const type *row = (const type *)(rows + r * plane->stride) + x;                    \
+                const vec weight = spread(weights[r]);                                             \
+                _Pragma("GCC unroll 4") for (int i = 0; i < STRIP; i++)                            \
+                    strip[i] = fused(weight, widened_##type(row + i * LANES), strip[i]);           \
+            }                                                                                      \
+            for (int i = 0; i < STRIP; i++)                                                        \
+                *(loose *)(sums + x + i * LANES) = strip[i];                                       \
+        }                                                                                          \
+        for (; x < width; x++) {                                                                   \
+            float sum = 0;                                                                         \
+            for (int r = 0; r < count; r++)                                                        \
+                sum = fused1(weights[r], (float)((const type *)(rows + r * plane->stride))[x],     \
+                             sum);                                                                 \
+            sums[x] = sum;                                                                         \
         }                                                                                          \
     }
 
@@ -226,6 +265,25 @@ static void sum_rows(const idse_student_plane *plane, int first, int count, cons
                      float *sums)
 {
     (plane->sample_bytes == 1 ? sum_uint8_t : sum_uint16_t)(plane, first, count, weights, sums);
+}
+
+/* Whole pixels, with the channels that mean nothing: 0 + 0 is 0. */
+static void add_rows(const student_buffer *a, const student_buffer *b, student_buffer *out,
+                     int relu)
+{
+    const int single = b->rows == 1 && b->cols == 1, inner = single ? out->stride : 0;
+    const int floats = single ? out->stride : out->cols * out->stride;
+    const int runs = single ? out->cols : 1;
+    for (int y = 0; y < out->rows; y++)
+        for (int run = 0; run < runs; run++) {
+            const float *first = a->origin + y * a->row + run * inner;
+            const float *second = single ? b->origin : b->origin + y * b->row;
+            float *to = out->origin + y * out->row + run * inner;
+            for (int i = 0; i < floats; i += LANES) {
+                const vec sum = *(const vec *)(first + i) + *(const vec *)(second + i);
+                *(vec *)(to + i) = relu ? rectified(sum) : sum;
+            }
+        }
 }
 
 static void sum_columns(const float *sums, const int32_t *first, const float *weights, int reach,
@@ -245,6 +303,7 @@ const student_kernels KERNELS = {
     .lanes = LANES,
     .conv = convolve,
     .depthwise = depthwise,
+    .add = add_rows,
     .sum_rows = sum_rows,
     .sum_columns = sum_columns,
 };

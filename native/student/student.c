@@ -408,13 +408,15 @@ static void concatenate(const student_buffer *a, const student_buffer *b, studen
         }
 }
 
-static void add(const student_buffer *a, const student_buffer *b, student_buffer *out, int relu)
+/* Where the input is one of the summands. */
+static void add_pixels(const student_buffer *a, const student_buffer *b, student_buffer *out,
+                       int relu)
 {
     const int single = b->rows == 1 && b->cols == 1;
     for (int y = 0; y < out->rows; y++)
         for (int x = 0; x < out->cols; x++) {
             const float *first = pixel(a, y, x), *second = single ? b->origin : pixel(b, y, x);
-            float *restrict to = pixel(out, y, x);
+            float *to = pixel(out, y, x);
             for (int c = 0; c < out->channels; c++) {
                 const float sum = first[c] + second[c];
                 to[c] = relu && !(sum > 0) ? 0 : sum;
@@ -455,7 +457,8 @@ static void take(idse_student *s, const step *now)
     else if (op->kind == STUDENT_UPSAMPLE)
         upsample(in, out);
     else if (op->kind == STUDENT_ADD)
-        add(in, &s->buffers[op->in1], out, op->relu);
+        (op->in0 && op->in1 ? s->kernels->add : add_pixels)(in, &s->buffers[op->in1], out,
+                                                             op->relu);
     else if (op->kind == STUDENT_CONCAT)
         concatenate(in, &s->buffers[op->in1], out);
     else
