@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -253,26 +254,63 @@ def test_weights_are_those_of_a_transcode(street, weighted_library, tmp_path):
     same_as_a_transcode(street, tmp_path, weighted_library, "--weighted")
 
 
+# Two sizes from one process, with a key frame each second.
+LADDER = ["-filter_complex", "[0:v]split=2[high][wide];[wide]scale=128:96[low]"]
+LADDER += ["-map", "[high]", "-map", "[low]", "-c:v", "libx264"]
+LADDER += ["-g", "10", "-keyint_min", "10", "-sc_threshold", "0"]
+
+
+def pictures_of(path, stream="v:0"):
+    """The width and the number of pictures of a stream, decoded."""
+    command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", stream]
+    command += ["-show_entries", "stream=width,nb_read_frames", "-of", "csv=p=0", path]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return found.split()[0]
+
+
 @pytest.mark.full
 def test_an_hls_ladder(street, tmp_path):
-    """Two sizes from one process, segments that begin together, every picture there."""
-    graph = "[0:v]split=2[high][wide];[wide]scale=128:96[low]"
-    words = ["ffmpeg", "--model", "tiny_networks:sees_left", "-v", "error", "-i", street]
-    words += ["-filter_complex", graph, "-map", "[high]", "-map", "[low]", "-c:v", "libx264"]
-    words += ["-g", "10", "-keyint_min", "10", "-sc_threshold", "0", "-hls_time", "1"]
-    words += ["-hls_list_size", "0", "-var_stream_map", "v:0 v:1"]
+    """Segments that begin together, every picture there."""
+    words = ["ffmpeg", "--model", "tiny_networks:sees_left", "-v", "error", "-i", street, *LADDER]
+    words += ["-hls_time", "1", "-hls_list_size", "0", "-var_stream_map", "v:0 v:1"]
     words += ["-master_pl_name", "master.m3u8", "-f", "hls", "ladder_%v.m3u8"]
     done = steered(words, folder=tmp_path)
     assert "120 of 120 pictures steered in 2 encoders" in done.stderr
     segments = [len(list(tmp_path.glob(f"ladder_{rung}*.ts"))) for rung in (0, 1)]
     assert segments == [6, 6]
-    for rung, width in ((0, 256), (1, 128)):
-        command = ["ffprobe", "-v", "error", "-count_frames", "-show_entries"]
-        command += ["stream=width,nb_read_frames", "-of", "csv=p=0"]
-        found = subprocess.run(
-            [*command, tmp_path / f"ladder_{rung}.m3u8"], check=True, capture_output=True, text=True
-        )
-        assert found.stdout.split()[0] == f"{width},60"
+    assert pictures_of(tmp_path / "ladder_0.m3u8") == "256,60"
+    assert pictures_of(tmp_path / "ladder_1.m3u8") == "128,60"
+
+
+@pytest.mark.full
+def test_a_dash_ladder(street, tmp_path):
+    """Both representations in one manifest, in segments that begin together."""
+    words = ["ffmpeg", "--model", "tiny_networks:sees_left", "-v", "error", "-i", street, *LADDER]
+    words += [
+        "-adaptation_sets",
+        "id=0,streams=v",
+        "-seg_duration",
+        "1",
+        "-f",
+        "dash",
+        "ladder.mpd",
+    ]
+    done = steered(words, folder=tmp_path)
+    assert "120 of 120 pictures steered in 2 encoders" in done.stderr
+    segments = [len(list(tmp_path.glob(f"chunk-stream{rung}-*.m4s"))) for rung in (0, 1)]
+    assert segments == [6, 6]
+    manifest = ET.parse(tmp_path / "ladder.mpd")
+    space = {"d": "urn:mpeg:dash:schema:mpd:2011"}
+    rungs = manifest.findall(".//d:Representation", space)
+    assert [rung.get("width") for rung in rungs] == ["256", "128"]
+    assert all(rung.get("codecs", "").startswith("avc1.") for rung in rungs)
+    # What a player does: the initialisation and its segments, one after the other.
+    for number, width in ((0, 256), (1, 128)):
+        parts = sorted(tmp_path.glob(f"chunk-stream{number}-*.m4s"))
+        whole = tmp_path / f"rung{number}.mp4"
+        begin = tmp_path / f"init-stream{number}.m4s"
+        whole.write_bytes(b"".join(part.read_bytes() for part in (begin, *parts)))
+        assert pictures_of(whole) == f"{width},60"
 
 
 @pytest.mark.full

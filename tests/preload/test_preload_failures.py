@@ -87,6 +87,17 @@ def test_a_sidecar_that_breaks_off(misbehaviour, tmp_path):
     assert run.stderr.count("\n") == 1
 
 
+@pytest.mark.fast
+def test_a_program_that_may_write_small_files_only(tmp_path):
+    """Memory for pictures is a file, too, and a file that is too large ends a process."""
+    output = tmp_path / "out.h264"
+    small = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"]
+    with peer(tmp_path) as (socket, _):
+        run = encode(output, socket, wrapper=small)
+    whole(run, output)
+    assert "no memory for pictures" in run.stderr
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("mode", ["wait", "live"])
 def test_killed_and_started_again(mode, tmp_path):
