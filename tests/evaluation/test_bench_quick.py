@@ -60,6 +60,19 @@ def test_cost(shared, tmp_path):
     assert found["long"]["loops"] == 2
 
 
+def test_speed(shared, tmp_path):
+    found, markdown = run("speed", tmp_path, "--quick")
+    (size,) = found["comparisons"]
+    names = set(size["turns"])
+    assert {"ffmpeg", "--no-steer", "a map every frame", "idse ffmpeg"} < names
+    assert set(found["starts"]) == names
+    for turns in size["turns"].values():
+        assert turns[0]["bytes"] > 1000
+        assert turns[0]["usage"]["cpu"] > 0
+    assert 0 < found["starts"]["ffmpeg"]["first_packet"]
+    assert "| 180p medium | a map every frame |" in markdown
+
+
 def test_jpeg_cost(shared, tmp_path):
     found, markdown = run("jpeg_cost", tmp_path, "--runs", "1", "--pictures", "1")
     stock = found["turns"]["libjpeg-turbo, optimised"]

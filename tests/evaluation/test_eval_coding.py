@@ -11,11 +11,12 @@ from eval_media import write_clip, write_images
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
 from idse.evaluation.coders.x264 import slice_bytes
-from idse.evaluation.coding import _key, encode_images, prepare_images, run
+from idse.evaluation.coding import _key, encode_images, prepare_images
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.decoding import decode_clip, decode_stills
 from idse.evaluation.fingerprint import model_digest
 from idse.evaluation.sources import Clip, find_sources
+from idse.evaluation.usage import run
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.stills import encode_stills
 

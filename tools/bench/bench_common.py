@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idse.evaluation.coding import run
+from idse.evaluation.usage import run
 
 if TYPE_CHECKING:
     from idse.evaluation.runner import Progress

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench_common import command_line, data, machine, need, parser
 
-from idse.evaluation.coding import Usage, run
 from idse.evaluation.table import markdown_table, write_results
+from idse.evaluation.usage import Usage, run
 
 MIB = 1 << 20
 STOCK = "ffmpeg"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,23 +18,14 @@ from idse.errors import InputError
 from idse.evaluation.decoding import need_ffmpeg
 from idse.evaluation.fingerprint import digest, file_digest
 from idse.evaluation.sources import Clip, Images
+from idse.evaluation.usage import Usage, run
 from idse.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from idse.evaluation.coders.base import Analysis, Coder
     from idse.evaluation.configuration import Configuration
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What a program took: seconds of wall and processor time, peak resident bytes."""
-
-    wall: float
-    cpu: float
-    peak: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,37 +59,6 @@ class Encoded:
         data = self.path.read_bytes()
         ends = np.cumsum(self.lengths)
         return [data[end - length : end] for end, length in zip(ends, self.lengths, strict=True)]
-
-
-def run(command: Sequence[object]) -> Usage:
-    """Run a program to its end.
-
-    Raises
-    ------
-    InputError
-        It fails; its messages are quoted.
-    """
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=messages,
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - start
-        if process.returncode:
-            messages.seek(0)
-            text = messages.read().decode(errors="replace").strip()
-            raise InputError(f"{shlex.join(map(str, command))} failed: {text}")
-    return Usage(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
 
 
 def _key(source: Images | Clip, configuration: Configuration, rate: float) -> str:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from idse.evaluation.coding import Usage
     from idse.evaluation.configuration import Configuration
     from idse.evaluation.panel import Panel
     from idse.evaluation.sources import Source
+    from idse.evaluation.usage import Usage
 
 # What judging a picture costs beside encoding one, roughly: for the progress that is shown.
 _JUDGED = 4
