@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from idse.errors import ModelError
 from idse.learned.student.network import AREA, MEAN, MULTIPLE, STD, STRIDE
 from idse.learned.student.resize import box_resize, student_planes
 from idse.learned.student.spectrum import code_steps, picture_spectrum
@@ -105,6 +106,11 @@ def find_units(raws: Sequence[Raw], teachers: Sequence[Mapping[str, Any]]) -> li
         All pictures, in the order in which teachers are given.
     teachers
         How each takes pictures in.
+
+    Raises
+    ------
+    ModelError
+        A teacher sees nothing in any of them.
     """
     learned = [item for item in raws if not item.held]
     units = []
@@ -112,6 +118,10 @@ def find_units(raws: Sequence[Raw], teachers: Sequence[Mapping[str, Any]]) -> li
         shape = np.mean([_moments(item, k) for item in learned], axis=0)
         # So that levels of several teachers can be compared whatever the picture's size.
         scale = picture_spectrum(shape, teacher, _REFERENCE).per_sample
+        if not scale > 0:
+            raise ModelError(
+                f"network {k + 1} sees nothing in {len(learned)} pictures: give others"
+            )
         units.append(Unit((shape / scale).astype(np.float32), teacher))
     return units
 

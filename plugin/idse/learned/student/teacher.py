@@ -111,7 +111,7 @@ class Teacher:
         Raises
         ------
         ModelError
-            The network fails on this picture, or nothing in it matters.
+            The network fails on this picture.
         OutputError
             The cache cannot be written.
         """
@@ -140,11 +140,12 @@ class Teacher:
             geometry = self._network.geometry(form)
             energy = macroblock_energy(gradients, form, geometry, size=BLOCK).sum(0).double()
             correlation = autocorrelation(gradients)
-        total = float(energy.sum())
-        if not 0 < total < float("inf"):
-            raise ModelError(f"{self.name} sees nothing, or no end of it, in a picture: {total}")
+        if not float(energy.sum()) < float("inf"):
+            raise ModelError(f"{self.name} has gradients too large to square")
         log_energy = torch.log(energy / _samples(form.height, form.width)).clamp_min(_NOTHING)
-        return Lesson(log_energy.float().cpu().numpy(), correlation.float().cpu().numpy())
+        # Rounded as it is kept: what is new and what comes from the cache are the same.
+        rounded = log_energy.half().float().cpu().numpy()
+        return Lesson(rounded, correlation.float().cpu().numpy())
 
 
 def _samples(height: int, width: int) -> Tensor:
