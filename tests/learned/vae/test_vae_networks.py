@@ -161,6 +161,16 @@ def test_straight_through_equals_rounding_but_for_its_gradient() -> None:
     assert network.analysis[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("architecture", ["factorised", "hyperprior"])
+def test_rounded_bits_are_those_of_the_whole_codec(architecture: str) -> None:
+    torch.manual_seed(0)
+    network = build(small(architecture))
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted = network.code(pictures, 0.3).bits
+        torch.testing.assert_close(network.rounded_bits(network.analyse(pictures), 0.3), wanted)
+
+
 def test_coarser_steps_take_fewer_bits() -> None:
     torch.manual_seed(0)
     network = build(small())

@@ -116,13 +116,10 @@ def rounded_rates(
     network: FactorisedVae | HyperpriorVae, pictures: Sequence[Tensor], step: float
 ) -> list[float]:
     """Return the bits per sample of rounded latents of pictures ``(1, 3, H, W)`` of any size."""
-    rates = []
-    for picture in pictures:
-        coded = network.code(pad(picture, network.unit), step)
-        rates.append(float(coded.bits) / (picture.shape[-2] * picture.shape[-1]))
-    return rates
+    return _rates(network, pictures, _latents(network, pictures), step)
 
 
+@torch.no_grad()
 def step_for_rate(
     network: FactorisedVae | HyperpriorVae,
     pictures: Sequence[Tensor],
@@ -132,11 +129,28 @@ def step_for_rate(
     coarsest: float = 2.0**8,
 ) -> float:
     """Return the step at which pictures have a mean rate, within a hundredth of an octave."""
+    latents = _latents(network, pictures)
     while coarsest > finest * 2**0.01:
         middle = (finest * coarsest) ** 0.5
-        rates = rounded_rates(network, pictures, middle)
+        rates = _rates(network, pictures, latents, middle)
         if sum(rates) / len(rates) > rate:
             finest = middle
         else:
             coarsest = middle
     return coarsest
+
+
+def _latents(network: FactorisedVae | HyperpriorVae, pictures: Sequence[Tensor]) -> list[Tensor]:
+    return [network.analyse(pad(picture, network.unit)) for picture in pictures]
+
+
+def _rates(
+    network: FactorisedVae | HyperpriorVae,
+    pictures: Sequence[Tensor],
+    latents: Sequence[Tensor],
+    step: float,
+) -> list[float]:
+    return [
+        float(network.rounded_bits(y, step)) / (picture.shape[-2] * picture.shape[-1])
+        for picture, y in zip(pictures, latents, strict=True)
+    ]

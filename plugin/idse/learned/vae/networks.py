@@ -30,6 +30,8 @@ MIN_SCALE = 0.11
 # Activations start with a standard deviation of order 1. So that latents span several steps:
 _LOG2_START = -4.0
 _HYPER_START = 8.0
+# Of scales: what h_s may return before it is trained must not overflow.
+_MAX_LOG2 = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,10 @@ class Vae(nn.Module):
         pictures: Tensor = self.synthesis(latents) + self.offset
         return pictures
 
+    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
+        """Return what latents of `analyse` take at a step, ``(B,)``: equation 6.2."""
+        raise NotImplementedError
+
     def code(
         self,
         pictures: Tensor,
@@ -256,6 +262,11 @@ class FactorisedVae(Vae):
         super().__init__(config)
         self.prior = FactorisedPrior(config.latents, spread=2.0)
 
+    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
+        """As `Vae.rounded_bits`."""
+        cells = self.steps(step).reshape(-1, 1, 1)
+        return bits_of(self.prior.likelihood((latents / cells).round() * cells, cells))
+
     def code(
         self,
         pictures: Tensor,
@@ -326,6 +337,15 @@ class HyperpriorVae(Vae):
         mean, log2_scale = parameters.chunk(2, dim=1)
         return mean, log2_scale
 
+    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
+        """As `Vae.rounded_bits`."""
+        z = self.hyper_analysis(latents).round()
+        mean, log2_scale = self.gaussians(z)
+        delta = self.steps(step).reshape(-1, 1, 1)
+        values = ((latents - mean) / delta).round()
+        cells = gaussian_cells(values, torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta)
+        return bits_of(cells) + bits_of(self.prior.likelihood(z))
+
     def code(
         self,
         pictures: Tensor,
@@ -341,7 +361,7 @@ class HyperpriorVae(Vae):
         mean, log2_scale = self.gaussians(z_seen)
         delta = self.steps(step).reshape(-1, self.config.latents, 1, 1)
         normal = (y - mean) / delta
-        scales = torch.exp2(log2_scale.clamp(max=20.0)) / delta
+        scales = torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta
         rate, distortion = _proxies(normal, quantiser, generator)
         bits = bits_of(gaussian_cells(rate, scales)) + bits_of(self.prior.likelihood(z_rate))
         with torch.no_grad():
