@@ -19,6 +19,7 @@ _CODERS = {
     "jpegli": ("jpegli", "Jpegli"),
     "luo": ("fixed_tables", "Luo"),
     "grace": ("fixed_tables", "Grace"),
+    "vae": ("vae", "Vae"),
 }
 CODECS = tuple(_CODERS)
 

@@ -162,7 +162,7 @@ class Attempt:
         kind = self.options.fallback
         assert kind is not None
         try:
-            made, decoded, model = self._fallback(kind)
+            made, decoded, model = self.make(kind)
         except TargetError as error:
             if isinstance(self.jpeg, TargetError):
                 raise TargetError(f"{self.jpeg}; nor does the fallback: {error}") from error
@@ -183,8 +183,25 @@ class Attempt:
         self._tell_left_out(kind)
         return Choice(data=made, codec=kind, why=why, losses=losses, vae_model=model)
 
-    def _fallback(self, kind: str) -> tuple[bytes, Pixels, str]:
-        """Return the file, what it decodes to (turned as the source is), and the model."""
+    def make(self, kind: str) -> tuple[bytes, Pixels, str]:
+        """Return what a fallback makes of the picture, whatever the JPEG is like.
+
+        Parameters
+        ----------
+        kind
+            One of `idse.pipeline.images.options.FALLBACKS`.
+
+        Returns
+        -------
+        The file; what it decodes to, turned as the source is; and the name of the model.
+
+        Raises
+        ------
+        TargetError
+            It does not reach the target.
+        ModelError, MissingExtraError, CodecError
+            It fails.
+        """
         codec = codec_of(self.options.vae_models)
         if kind == "vae":
             coded = codec.encode(_turned(self.source, _UPRIGHT), self.limit)
