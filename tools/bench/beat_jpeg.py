@@ -43,7 +43,7 @@ CHOSEN_ON = 32
 QUICK = 3
 OURS = "jpeg"
 SHOWN = (
-    "ours (default: progressive)",
+    "ours (progressive)",
     "ours, for this network alone (strength 1)",
     "ours, best of its options",
 )
