@@ -1,7 +1,8 @@
-"""JPEGs for networks by Pillow's own ``save``.
+"""JPEGs for networks by Pillow's own ``save``, and files of the learned codec.
 
 After ``idse.pillow.install()``, ``image.save("x.jpg", idse=True, target_bytes=20_000)`` encodes as
-`idse.encode_jpeg` does. Saves without ``idse`` are Pillow's own, untouched.
+`idse.encode_jpeg` does. Saves without ``idse`` are Pillow's own, untouched. ``x.ivae`` is opened
+and saved as any other format (`idse.pillow_ivae`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, JpegImagePlugin
 
+from idse import pillow_ivae
 from idse.codecs.jpeg.markers import APP1, COM, Marker
 from idse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from idse.pipeline.images.source import SourceImage
 
@@ -59,8 +61,10 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _NOT_TOLD = (-1, None)  # what Pillow takes for an option that is left at its default
 
 
-def install() -> None:
-    """Teach ``Image.save`` the option ``idse`` for JPEG files. Calling it again changes nothing.
+def install(*, vae_models: Sequence[str] = ()) -> None:
+    """Teach ``Image.save`` the option ``idse`` for JPEG files, and Pillow the format ``.ivae``.
+
+    Calling it again changes nothing but the models.
 
     ``idse`` is True, a network as for `idse.encode_jpeg`, or a mapping of that function's options;
     ``target_bytes``, ``bpp`` and ``accuracy`` may also be given to ``save`` itself. Of Pillow's own
@@ -68,6 +72,11 @@ def install() -> None:
     ``icc_profile``, ``dpi``, ``comment``, ``xmp``, ``extra`` and ``restart_marker_rows`` mean what
     they always do; those that make no sense raise InputError. Metadata is written where Pillow
     would write it: handed to ``save``.
+
+    Parameters
+    ----------
+    vae_models
+        Models that ``.ivae`` files are coded by, names or files; empty for the built-in ones.
 
     Examples
     --------
@@ -80,12 +89,14 @@ def install() -> None:
             _Handlers.original = Image.SAVE[_FORMAT]
             Image.SAVE[_FORMAT] = _save
         _Handlers.active = True
+        pillow_ivae.register(vae_models)
 
 
 def uninstall() -> None:
-    """Give Pillow its own handler back. Calling it again changes nothing."""
+    """Give Pillow its own handler back, and take ours away. Calling it again changes nothing."""
     with _LOCK:
         _Handlers.active = False
+        pillow_ivae.unregister()
         # Who has put a handler of their own before ours goes on calling it, and it Pillow's.
         if Image.SAVE[_FORMAT] is _save and _Handlers.original is not None:
             Image.SAVE[_FORMAT], _Handlers.original = _Handlers.original, None
@@ -119,6 +130,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     unknown = set(options) - {field.name for field in fields(JpegOptions)}
     if unknown:
         raise InputError(f"idse has no option {', '.join(sorted(unknown))}: see idse.encode_jpeg")
+    if options.get("fallback") not in {None, "vae-jpeg"}:
+        raise InputError(
+            f"fallback {options['fallback']!r} makes no JPEG: give 'vae-jpeg', or save as .ivae"
+        )
     source = _source(image, given)
     file.write(JpegEncoder(**encoder).encode_image(source, JpegOptions(**options)).data)
 
