@@ -14,6 +14,7 @@ from idse.allocation import Allocator, estimate_bits
 from idse.errors import IdseError, describe
 from idse.importance.lookahead import Lookahead
 from idse.importance.motion import MotionEstimator
+from idse.importance.steady import SteadyMaps
 from idse.pipeline.background import BackgroundFilter
 from idse.pipeline.consumer import Consumer
 from idse.pipeline.inner import InnerWeights
@@ -79,7 +80,8 @@ class EncodeFacts:
 class _Seen:
     """A frame that waits, what it is estimated to cost, and what came after it from elsewhere.
 
-    ``field`` and ``inner``: its motion and, where it was analysed, its own weights of blocks.
+    ``field``, ``analysed`` and ``inner``: its motion, whether it has a map of its own, and its own
+    weights of blocks.
     """
 
     frame: DecodedFrame
@@ -87,6 +89,7 @@ class _Seen:
     rate: FloatMap | None = None
     field: MotionField | None = None
     inner: FloatMap | None = None
+    analysed: bool = False
     steered: bool = True
     left: bool = False
     followers: list[Item] = dataclass_field(default_factory=list)
@@ -150,6 +153,7 @@ class Steering:
         self._window: Lookahead[_Seen] = Lookahead(
             lookahead, qp=None if self._consumer is None else qp
         )
+        self._steady = SteadyMaps()
         self._background = BackgroundFilter(still, warnings)
         self._inner = inner
         self._shown: float | None = None
@@ -217,7 +221,7 @@ class Steering:
         self._shown = seconds
         self._background.look(picture, field, log_weight if seen.steered else None, elapsed)
         # Last, so that where something failed above nothing is carried on to this frame.
-        seen.field = field
+        seen.field, seen.analysed = field, fresh is not None
         if fresh is not None and self._inner is not None:
             seen.inner = self._inner.fresh(self._maps, picture)
 
@@ -241,6 +245,7 @@ class Steering:
         known = log_weight if seen.steered else None
         try:
             offsets = None
+            known = self._steady.advance(seen.field, known, analysed=seen.analysed)
             if seen.rate is not None:
                 offsets = self._allocator.offsets(known, seen.rate, elapsed=elapsed)
         except IdseError:
