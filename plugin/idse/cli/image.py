@@ -29,9 +29,10 @@ sees them as they are shown.
 """
 _EPILOG = """\
 examples:
-  idse image street.png small.jpg                       as useful to yolov4-tiny as quality 75
+  idse image street.png small.jpg                       as useful to networks as quality 75
   idse image street.png small.jpg --target-bytes 20k    no byte more than 20000
-  idse image street.png small.jpg --accuracy 0.95       the smallest that shows it nearly the same
+  idse image street.png small.jpg --model yolov4-tiny --accuracy 0.95
+                                                        the smallest that shows it nearly the same
   idse image street.png stock.jpg --no-steer            plain libjpeg-turbo, to compare with
   idse image cat.webp cat.jpg --model efficientnet-lite0 --bpp 0.5
   idse image street.png tiny.jpg --target-bytes 3k --fallback vae    tiny.ivae where that is better

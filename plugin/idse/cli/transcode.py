@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from idse.pipeline.report import Report
 
 _DESCRIPTION = """\
-Transcode a video to H.264 with libx264, steered by what a vision network looks at: the network's
-importance becomes QP offsets per macroblock, and any H.264 player reads the result. Audio,
+Transcode a video to H.264 with libx264, steered by what vision networks look at: importance becomes
+QP offsets per macroblock, and any H.264 player reads the result. A student predicts it for every
+frame, in milliseconds; --model names a network whose gradients tell it for that one exactly. Audio,
 subtitles, chapters, tags, rotation, colour and HDR description and timestamps are carried over.
 """
 _EPILOG = """\
 examples:
-  idse transcode street.mp4 small.mp4                   steered by yolov4-tiny, CRF 23
+  idse transcode street.mp4 small.mp4                   steered by the student, CRF 23
+  idse transcode street.mp4 exact.mp4 --model yolov4-tiny
   idse transcode street.mp4 small.mkv --crf 28 --preset slow
   idse transcode street.mp4 stock.mp4 --no-steer        plain x264, to compare with
   idse transcode street.mp4 a.mp4 --model yolov4-tiny=2 --model efficientnet-lite0

@@ -11,6 +11,7 @@ from idse.allocation.policy import Rect
 from idse.codecs.x264 import colour_options
 from idse.errors import InputError, describe
 from idse.pipeline.frames import resized, unspecified_matrix
+from idse.pipeline.makers import check_exact
 from idse.pipeline.source import DecodedFrame
 from idse.pipeline.tags import MATRIX_CODES, ratio
 
@@ -236,7 +237,7 @@ def check_limit(
     Raises
     ------
     InputError
-        There is no network to choose by, or no CRF to choose at.
+        There is no network to choose by (a student is none), or no CRF to choose at.
     """
     if not limit.auto:
         return
@@ -245,6 +246,7 @@ def check_limit(
             "--max-resolution auto asks a network what it can see, and there is none without "
             "--model: give a size"
         )
+    check_exact(steering.models, "--max-resolution auto")
     other = [name for name in ("bitrate", "qp") if name in encode.options]
     if other:
         raise InputError(

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from idse.errors import missing_extra
-from idse.vision.registry import EXACT_MODEL
+from idse.vision.registry import EXACT_MODEL, STUDENT
 
 if TYPE_CHECKING:
     from idse.vision.extractor import FeatureExtractor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from idse.vision.load import load_model
 
 # What steers where nothing else is named.
-DEFAULT_MODEL = EXACT_MODEL
+DEFAULT_MODEL = STUDENT
 
 _LAZY = {
     "Boxes": "heads",
