@@ -127,9 +127,6 @@ class Fed:
     ``words`` are what it is told of the output, the file ``output`` where there are none.
     """
 
-    # Pictures that ffmpeg has read, but not yet handed on, at most.
-    INSIDE = 2
-
     def __init__(self, output, *, params, words=(), rate=20, **settings):
         size = f"{16 * COLUMNS}x{16 * ROWS}"
         raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", size, "-r", rate]
@@ -166,11 +163,21 @@ class Fed:
         return self.pushed - before
 
     def keep_pace(self, count, shown):
-        """Hand in pictures as they are shown to the sidecar, which counts them by ``shown``."""
-        first, begin = shown(), self.pushed
-        for _ in range(count):
+        """Hand in pictures, each as soon as the one before was shown to the sidecar.
+
+        Until ``shown`` has counted so many. Those that are not shown at all, for the sidecar was
+        not there yet, only take time.
+        """
+        first = shown()
+
+        def pushed():
+            before, end = shown(), time.monotonic() + 0.5
             self.push()
-            until(lambda: shown() - first >= self.pushed - begin - self.INSIDE)
+            while shown() == before and time.monotonic() < end:
+                time.sleep(0.005)
+            return shown() - first >= count
+
+        until(pushed)
 
     def end(self):
         """Hand in nothing more; return what came of it."""

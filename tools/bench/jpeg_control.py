@@ -2,12 +2,14 @@
 
 python tools/bench/jpeg_control.py forward [--attacked 10]
 python tools/bench/jpeg_control.py sizes [--imagenet 125] [--coco 64]
+python tools/bench/jpeg_control.py compare [--imagenet 125] [--coco 64]
 """
 
 from __future__ import annotations
 
 import sys
 
+import control_compare
 import control_forward
 import control_sizes
 from bench_common import parser
@@ -20,9 +22,12 @@ def main() -> int:
     forward.add_argument("--attacked", type=int, default=10, help="pictures (%(default)s)")
     forward.set_defaults(run=control_forward.run)
     sizes = parts.add_parser("sizes", help="the model of file sizes")
-    sizes.add_argument("--imagenet", type=int, default=125, help="pictures (%(default)s)")
-    sizes.add_argument("--coco", type=int, default=64, help="pictures (%(default)s)")
     sizes.set_defaults(run=control_sizes.run)
+    compare = parts.add_parser("compare", help="control against what one could do without it")
+    compare.set_defaults(run=control_compare.run)
+    for part in (sizes, compare):
+        part.add_argument("--imagenet", type=int, default=125, help="pictures (%(default)s)")
+        part.add_argument("--coco", type=int, default=64, help="pictures (%(default)s)")
     args = made.parse_args()
     return int(args.run(args))
 

@@ -40,7 +40,7 @@ HTTP is at the socket's name with .http at its end, and over TCP:
 
 Clients name models and maps that are registered here, never files. Over TCP every request needs the
 token; without --token-file one is made up, and the ready line tells it. Encoders come first: the
-server runs at niceness 10, which --nice changes (for a service of systemd that is CPUWeight). A
+server runs at niceness 5, which --nice changes (for a service of systemd that is CPUWeight). A
 second SIGTERM ends the server at once. Logs are JSON lines on standard error. Exit code 0, 2 for an
 error.
 """
