@@ -21,7 +21,6 @@ from idse.allocation import OffsetPolicy
 from idse.codecs.h264.parser import Parser
 from idse.codecs.x264 import Encoder
 from idse.errors import BusyError, InputError
-from idse.evaluation.average_precision import confident, match
 from idse.importance.overlay import heat
 from idse.picture import Picture
 from idse.pipeline.loading import SteeringOptions
@@ -376,6 +375,8 @@ def _url(kind: str, data: bytes) -> str:
 def _boxes(seen: Observation | None, labels: Sequence[str]) -> list[dict[str, object]]:
     if seen is None or seen.found is None:
         return []
+    from idse.evaluation.average_precision import confident
+
     found = confident(seen.found)
     return [
         {
@@ -391,5 +392,7 @@ def _kept(source: Observation | None, seen: Observation | None) -> int | None:
     """Return how many of the source's detections are still found."""
     if source is None or seen is None or source.found is None or seen.found is None:
         return None
+    from idse.evaluation.average_precision import confident, match
+
     matches = match(confident(source.found), confident(seen.found))
     return int(matches.hits[0].sum())
