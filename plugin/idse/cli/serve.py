@@ -33,6 +33,8 @@ HTTP is at the socket's name with .http at its end, and over TCP:
   /                          a page: drop an image or a clip, see what steering does to it
   /v2/models/importance/infer    image (uint8 rows x columns x 3) or y, cb, cr -> importance
   /v2/models/sketch/infer        the same -> the sketched Jacobian by every sample
+  /v2/models/vae-encode/infer    image; target_bytes or bpp -> stream: a file of the learned codec
+  /v2/models/vae-decode/infer    stream -> image
   /v2/health/ready  /metrics  /status  /openapi.json
 
   curl --unix-socket $XDG_RUNTIME_DIR/idse/serve.sock.http http://idse/status
@@ -68,6 +70,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         metavar="NAME=FILE",
         help="map file that encoders may name; may be repeated",
+    )
+    parser.add_argument(
+        "--vae-model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="model of the learned codec; may be repeated (those that came with idse)",
     )
     where = parser.add_argument_group("where")
     where.add_argument(
@@ -153,6 +162,7 @@ def _options(args: argparse.Namespace) -> ServeOptions:
         path=default_socket() if args.socket is None else args.socket,
         models=args.model or ([] if args.maps else [DEFAULT_MODEL]),
         maps=dict(_named(text) for text in args.maps),
+        vae_models=args.vae_model,
         tcp=None if args.tcp is None else _address(args.tcp),
         token=token,
         jobs=args.jobs,

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from idse import __version__
 from idse.errors import BusyError, IdseError, InputError, ModelError
+from idse.server import pictures
 from idse.server.answers import Encoder, Failure, ModelMetadata, Ready, ServerFacts, State, Tensor
 from idse.server.auth import RequireToken
 from idse.server.inference import MODELS, VERSION, outputs, read_call, submit
@@ -33,16 +34,21 @@ from idse.server.tensors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from idse.pipeline.images.vae import VaeCodec
     from idse.server.auth import App
     from idse.server.encoders import EncoderServer
+    from idse.server.inference import Arrays
     from idse.server.metrics import Metrics
     from idse.server.models import Models
     from idse.server.preview import Previews
     from idse.server.queue import AnalysisQueue
+    from idse.server.tensors import Parameters
 
 logger = logging.getLogger(__name__)
 
-ModelName = Annotated[Literal["importance", "sketch"], Path(description="of the model")]
+ModelName = Annotated[
+    Literal["importance", "sketch", "vae-encode", "vae-decode"], Path(description="of the model")
+]
 Version = Annotated[Literal["1"], Path(description="of the model")]
 Unit = Annotated[float, Query(ge=0, le=2)]
 Quality = Annotated[float, Query(ge=15, le=45)]
@@ -60,6 +66,8 @@ class Backend:
         The server's.
     previews
         What the page asks.
+    codec
+        Of learned pictures.
 
     Attributes
     ----------
@@ -70,12 +78,18 @@ class Backend:
     """
 
     def __init__(
-        self, models: Models, queue: AnalysisQueue, metrics: Metrics, previews: Previews
+        self,
+        models: Models,
+        queue: AnalysisQueue,
+        metrics: Metrics,
+        previews: Previews,
+        codec: VaeCodec,
     ) -> None:
         self.models = models
         self.queue = queue
         self.metrics = metrics
         self.previews = previews
+        self.codec = codec
         self.encoders: EncoderServer | None = None
         self.draining = False
         self._at_once = 0
@@ -85,14 +99,16 @@ class Backend:
         """Whether models can be called."""
         return self.models.ready and not self.draining
 
-    def check(self) -> None:
-        """Check that a request may be worked on.
+    def check(self, name: str | None = None) -> None:
+        """Check that a request may be worked on, and that a model of the protocol is here.
 
         Raises
         ------
         HTTPException
-            Not now.
+            Not now, or not here.
         """
+        if name in pictures.MODELS and not pictures.available(self.codec):
+            raise HTTPException(404, f"{name} is not here: it needs a VAE model and 'idse[vae]'")
         if not self.ready:
             why = "shutting down" if self.draining else "loading its networks"
             raise HTTPException(503, f"the server is {why}")
@@ -101,16 +117,13 @@ class Backend:
         self, name: str, body: bytes, json_length: str | None, client: Hashable
     ) -> Response:
         """Call a model."""
-        self.check()
+        self.check(name)
         if self._at_once >= _MOST_AT_ONCE:
             raise BusyError(f"{self._at_once} requests are worked on already: try again later")
         self._at_once += 1
         try:
             request, inputs = await run_in_threadpool(read_request, body, json_length)
-            call = await run_in_threadpool(read_call, name, inputs, request.parameters, self.models)
-            futures = submit(name, call, self.models, self.queue, client)
-            results = await asyncio.gather(*map(asyncio.wrap_future, futures))
-            found = outputs(name, call, list(results))
+            found = await self._called(name, inputs, request.parameters, client)
             answer, length = await run_in_threadpool(write_response, request, name, VERSION, found)
         finally:
             self._at_once -= 1
@@ -118,6 +131,18 @@ class Backend:
             return Response(answer, media_type="application/json")
         headers = {HEADER: str(length)}
         return Response(answer, media_type="application/octet-stream", headers=headers)
+
+    async def _called(
+        self, name: str, inputs: Arrays, parameters: Parameters, client: Hashable
+    ) -> Arrays:
+        """Return a model's outputs by name."""
+        if name in pictures.MODELS:
+            asked = await run_in_threadpool(pictures.read_call, name, inputs, parameters)
+            return await asyncio.wrap_future(pictures.submit(asked, self.codec, self.queue, client))
+        call = await run_in_threadpool(read_call, name, inputs, parameters, self.models)
+        futures = submit(name, call, self.models, self.queue, client)
+        results = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        return outputs(name, call, list(results))
 
     def state(self) -> State:
         """Return what the server is doing."""
@@ -246,8 +271,8 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
 def _add_models(app: FastAPI, backend: Backend) -> None:
     def metadata(name: ModelName) -> ModelMetadata:
         """Describe a model."""
-        facts = asdict(MODELS[name])
-        networks = list(backend.models.names)
+        facts = asdict({**MODELS, **pictures.MODELS}[name])
+        networks = list(backend.models.names if name in MODELS else backend.codec.names)
         return ModelMetadata(
             name=name,
             versions=[VERSION],
@@ -259,7 +284,7 @@ def _add_models(app: FastAPI, backend: Backend) -> None:
 
     def ready(name: ModelName) -> Ready:
         """Tell that a model can be called."""
-        backend.check()
+        backend.check(name)
         return Ready(name=name, ready=True)
 
     async def infer(name: ModelName, request: Request) -> Response:

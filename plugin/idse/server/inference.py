@@ -32,7 +32,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 VERSION = "1"
 # 4096x2304: what analyses need of memory goes with it.
-_MAX_PIXELS = 4096 * 2304
+MAX_PIXELS = 4096 * 2304
 _MAX_SKETCH = 64 << 20
 _MAX_BATCH = 16
 # Seconds, of ``timeout``: a day.
@@ -146,7 +146,7 @@ def read_call(
         network=tuple(network.split()),
         n_s=n_s,
         seed=_number(parameters, "seed", 0, 0, 2**63),
-        deadline=_deadline(parameters),
+        deadline=read_deadline(parameters),
     )
     models.check(call.network, n_s)
     if name == "sketch":
@@ -233,7 +233,7 @@ def _images(image: npt.NDArray[Any], index: int) -> list[Picture]:
     images = image if image.ndim == 4 else image[None]
     if len(images) > _MAX_BATCH:
         raise InputError(f"{len(images)} images in one request are more than {_MAX_BATCH}")
-    _check_size(images.shape[2], images.shape[1])
+    check_size(images.shape[2], images.shape[1])
     return [
         frames.picture(av.VideoFrame.from_ndarray(item, "rgb24"), index + n)
         for n, item in enumerate(images)
@@ -245,7 +245,7 @@ def _planes(inputs: Mapping[str, npt.NDArray[Any]], parameters: Parameters, inde
     if y.ndim != 2 or cb.ndim != 2:
         raise InputError(f"planes are {y.shape} and {cb.shape}, expected (rows, columns)")
     rows, columns = y.shape
-    _check_size(columns, rows)
+    check_size(columns, rows)
     halved = cb.shape[1] < columns, cb.shape[0] < rows
     sampling = {(True, True): "420", (True, False): "422"}.get(halved, "444")
     depth = "p" if y.dtype == np.uint8 else "p10le"
@@ -262,9 +262,10 @@ def _planes(inputs: Mapping[str, npt.NDArray[Any]], parameters: Parameters, inde
     return Picture(planes=(y, cb, cr), format=form, index=index)
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > _MAX_PIXELS:
-        raise InputError(f"an image of {width}x{height} has more than {_MAX_PIXELS} pixels")
+def check_size(width: int, height: int) -> None:
+    """Refuse pictures that are too large, by InputError."""
+    if width * height > MAX_PIXELS:
+        raise InputError(f"an image of {width}x{height} has more than {MAX_PIXELS} pixels")
 
 
 def _number(parameters: Parameters, name: str, default: int, low: int, high: int) -> int:
@@ -274,7 +275,14 @@ def _number(parameters: Parameters, name: str, default: int, low: int, high: int
     return value
 
 
-def _deadline(parameters: Parameters) -> float | None:
+def read_deadline(parameters: Parameters) -> float | None:
+    """Return the `time.monotonic` seconds of ``timeout``, microseconds; None where there is none.
+
+    Raises
+    ------
+    InputError
+        It is no such number.
+    """
     value = parameters.get("timeout", 0)
     if isinstance(value, bool | str) or not 0 <= value <= _MAX_TIMEOUT:
         raise InputError(f"timeout {value!r} must be microseconds, at most {_MAX_TIMEOUT:g}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from idse.errors import IdseError, OutputError
+from idse.pipeline.images.vae import VaeCodec
 from idse.server.app import Backend, build_app
 from idse.server.encoders import EncoderServer
 from idse.server.metrics import Metrics
@@ -113,7 +114,8 @@ class _Service:
         )
         self._metrics.observe_queue(self._queue.facts)
         previews = Previews(self._models, self._queue)
-        self._backend = Backend(self._models, self._queue, self._metrics, previews)
+        codec = VaeCodec(options.vae_models)
+        self._backend = Backend(self._models, self._queue, self._metrics, previews, codec)
         self._encoders: EncoderServer | None = None
         self._metrics.observe_encoders(self._connected)
         app = build_app(self._backend, options.token)

@@ -24,6 +24,8 @@ class ServeOptions:
         Networks, the default one first.
     maps
         Map files by the names that clients use.
+    vae_models
+        Of the learned codec; empty: those that came with idse.
     tcp
         Host and port for HTTP over TCP; None: Unix socket only. Port 0 takes a free one.
     token
@@ -41,6 +43,7 @@ class ServeOptions:
     path: Path
     models: Sequence[str]
     maps: Mapping[str, Path] = field(default_factory=dict)
+    vae_models: Sequence[str] = ()
     tcp: tuple[str, int] | None = None
     token: str | None = None
     jobs: int = 1

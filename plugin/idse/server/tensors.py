@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from idse.errors import InputError
+from idse.server.limits import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,8 +199,10 @@ def write_response(
 
 def _shape(tensor: InputTensor) -> tuple[int, ...]:
     shape = tuple(tensor.shape)
-    if not all(1 <= side <= _MAX_SIDE for side in shape):
-        raise InputError(f"input {tensor.name!r}: sides of {shape} must be 1 to {_MAX_SIDE}")
+    # A row of bytes may be a file.
+    most = MAX_BODY if len(shape) == 1 else _MAX_SIDE
+    if not all(1 <= side <= most for side in shape):
+        raise InputError(f"input {tensor.name!r}: sides of {shape} must be 1 to {most}")
     return shape
 
 
