@@ -2,6 +2,7 @@
 
 python tools/train/control.py size [--pictures N]
 python tools/train/control.py examples
+python tools/train/control.py network [--steps N]
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from idse.learned.jpeg import examples, size_model, size_training
+from idse.learned.jpeg import control_training, examples, size_model, size_training
+from idse.learned.jpeg.control_network import ControlNetwork, save_control
 from idse.vision import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -111,6 +117,168 @@ def make_examples(args: argparse.Namespace) -> int:
     return 0
 
 
+VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+HELD_OUT = 7  # one picture of so many
+SHARED_STEPS, IMITATION_STEPS = 150, 600
+SHARED_RATE, RATE = 1e-2, 3e-4
+EVERY = 50  # steps between checkpoints
+
+
+def train_network(args: argparse.Namespace) -> int:
+    """Learn the one table for all pictures, imitate those of importance, then go end to end.
+
+    Every step draws from a generator of its own number, so that a run that goes on from its
+    checkpoint ends as one that was never interrupted.
+    """
+    found = [examples.load(path) for path in sorted(args.cache.glob("*.npz"))]
+    held = found[::HELD_OUT]
+    kept = [example for i, example in enumerate(found) if i % HELD_OUT]
+    fixed = np.random.default_rng(0)
+    judged = [control_training.window(example, TEACHERS, fixed) for example in held]
+    torch.manual_seed(0)
+    network = ControlNetwork(TEACHERS)
+    checkpoint = args.cache / "control.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        network.load_state_dict(state["network"])
+        start, facts = state["step"], state["facts"]
+    else:
+        state, start = None, 0
+        facts = prepare(network, kept, judged, args.batch)
+    optimiser = torch.optim.Adam(
+        [{"params": [network.base], "lr": RATE * 4}, {"params": others(network), "lr": RATE}]
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.steps)
+    if state is not None:
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+    for step in range(start, args.steps):
+        learn(
+            network,
+            optimiser,
+            kept,
+            np.random.default_rng([2, step]),
+            args.batch,
+            progress=step / args.steps,
+        )
+        schedule.step()
+        if (step + 1) % EVERY == 0 or step + 1 == args.steps:
+            tell(facts, f"step {step + 1}", validate(network, judged))
+            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            state |= {"schedule": schedule.state_dict(), "step": step + 1, "facts": facts}
+            part = checkpoint.with_suffix(".part")
+            torch.save(state, part)
+            part.replace(checkpoint)
+    facts |= {
+        "data": "even pictures of imagenet (crops) and coco_val128, bsds500 at half its size",
+        "examples": len(found),
+        "steps": args.steps,
+        "batch": args.batch,
+        "seed": 0,
+    }
+    args.weights.mkdir(parents=True, exist_ok=True)
+    save_control(args.weights / "jpeg-control.safetensors", network, facts)
+    return 0
+
+
+def prepare(network: ControlNetwork, kept: list, judged: list, batch: int) -> dict:
+    """Do what comes before end to end training, and return what it reached."""
+    fixed = np.random.default_rng(1)
+    windows = [control_training.window(example, TEACHERS, fixed) for example in kept]
+    weights, error = control_training.fit_rate(windows, seed=0)
+    network.rate.copy_(weights)
+    held_out = control_training.rate_error(judged, weights, seed=1)
+    facts = {"rate": error, "rate, held out": held_out, "bits per pixel": VALIDATION_SIZES}
+    facts["validation"] = {}
+    centre = control_training.bootstrap(network, windows)
+    tell(facts, "importance, mean", validate(network, judged))
+    tell(facts, "importance, each picture", validate_ideal(judged))
+    optimiser = torch.optim.Adam([network.base], SHARED_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, SHARED_STEPS)
+    for step in range(SHARED_STEPS):
+        learn(network, optimiser, kept, np.random.default_rng([1, step]), batch, progress=1.0)
+        schedule.step()
+    network.single.copy_(network.base.detach())
+    tell(facts, "one for all", validate(network, judged))
+    imitate(network, windows, centre)
+    tell(facts, "imitation", validate(network, judged))
+    return facts
+
+
+def tell(facts: dict, name: str, costs: list[float]) -> None:
+    facts["validation"][name] = costs
+    print(f"{name}: {costs}", flush=True)
+
+
+def learn(
+    network: ControlNetwork,
+    optimiser: torch.optim.Optimizer,
+    kept: list,
+    rng: np.random.Generator,
+    batch: int,
+    *,
+    progress: float,
+) -> None:
+    """Take one step end to end."""
+    chosen = rng.choice(len(kept), batch, replace=False)
+    parts = [control_training.window(kept[i], TEACHERS, rng) for i in chosen]
+    rates = control_training.curriculum(progress, batch, rng)
+    sizes = [control_training.size_of(r, p) for r, p in zip(rates, parts, strict=True)]
+    heads = rng.integers(len(TEACHERS), size=batch).tolist()
+    loss = control_training.step_loss(network, parts, sizes, heads)
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+
+
+def others(network: ControlNetwork) -> list[torch.nn.Parameter]:
+    return [p for name, p in network.named_parameters() if name != "base"]
+
+
+def imitate(
+    network: ControlNetwork, windows: list[control_training.Window], centre: torch.Tensor
+) -> None:
+    optimiser = torch.optim.AdamW(others(network), 1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, IMITATION_STEPS)
+    for step in range(IMITATION_STEPS):
+        rng = np.random.default_rng([0, step])
+        chosen = [windows[i] for i in rng.choice(len(windows), 32, replace=False)]
+        rates = control_training.curriculum(1.0, len(chosen), rng)
+        sizes = [control_training.size_of(r, p) for r, p in zip(rates, chosen, strict=True)]
+        loss = control_training.imitation(network, chosen, sizes, centre)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+def validate(network: ControlNetwork, windows: list[control_training.Window]) -> list[float]:
+    """Return the mean logarithm of what errors cost, by rate, on pictures held out."""
+
+    def shapes(part: control_training.Window, size: float) -> torch.Tensor:
+        return network([part.description], [size])[0]
+
+    return costs(windows, shapes)
+
+
+def validate_ideal(windows: list[control_training.Window]) -> list[float]:
+    return costs(windows, lambda part, _size: part.ideal)
+
+
+def costs(windows: list, shapes: Callable) -> list[float]:
+    found = []
+    for rate in VALIDATION_SIZES:
+        values = []
+        for part in windows:
+            size = control_training.size_of(rate, part)
+            each = shapes(part, size)
+            for head in range(len(TEACHERS)):
+                values.append(control_training.cost_at(part, head, each[head], size))
+        found.append(round(float(np.mean(values)), 4))
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder to write to")
@@ -118,6 +286,10 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of examples")
     made = parts.add_parser("examples", help="pictures, and what errors in them cost teachers")
     made.set_defaults(run=make_examples)
+    network = parts.add_parser("network", help="the control network")
+    network.add_argument("--steps", type=int, default=300, help="end to end (%(default)s)")
+    network.add_argument("--batch", type=int, default=12, help="pictures a step (%(default)s)")
+    network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")
     size.add_argument("--pictures", type=int, default=None)
     size.set_defaults(run=train_size)

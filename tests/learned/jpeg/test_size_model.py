@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jpeg_photos import photo
 from safetensors.torch import save_file
 
 from idse.codecs import jpeg
@@ -20,21 +21,6 @@ ZIGZAG = (
     "35 42 49 56 57 50 43 36 29 22 15 23 30 37 44 51 58 59 52 45 38 31 39 46 53 60 61 54 47 55 "
     "62 63"
 )
-
-
-def photo(width, height, seed=0):
-    """Smooth shapes of all sizes, as pictures have them, and some grain."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    pixels = np.zeros((height, width, 3)) + 128
-    for _ in range(25):
-        wave = np.sin(rng.normal(0, 0.15) * x + rng.normal(0, 0.15) * y + rng.uniform(0, 6))
-        pixels += (
-            rng.normal(0, 12, 3)
-            * wave[..., None]
-            * (rng.uniform() * x > rng.uniform() * y)[..., None]
-        )
-    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
 
 
 def levels_of(data):

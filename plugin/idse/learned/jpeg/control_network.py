@@ -1,0 +1,114 @@
+"""The control network as it is trained; `idse.learned.jpeg.control` runs what it becomes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import relu
+
+from idse.learned.jpeg import control_rate
+from idse.learned.jpeg.control import FORMAT
+from idse.learned.jpeg.description import MAPS, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from idse.learned.jpeg.description import Description
+
+PATTERNS: Final = 12
+_STATISTICS, _STEM, _HIDDEN = 256, 32, 48
+_CHANNELS = (16, 24)
+_BLOCKS = 2
+
+
+class ControlNetwork(nn.Module):
+    """Descriptions and sizes to log2 of steps.
+
+    Steps are ``base + patterns @ basis``: what all pictures share, for each head, and how they
+    differ, of low rank.
+
+    Parameters
+    ----------
+    heads
+        Names of the networks that tables are for.
+
+    Attributes
+    ----------
+    single
+        ``(heads, 128)``: the base that is best without patterns, to compare with.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    rate: Tensor
+    single: Tensor
+
+    def __init__(self, heads: Sequence[str]) -> None:
+        super().__init__()
+        self.heads = tuple(heads)
+        self.register_buffer("mean", torch.zeros(_STATISTICS))
+        self.register_buffer("deviation", torch.ones(_STATISTICS))
+        self.register_buffer("rate", torch.zeros(control_rate.FEATURES, dtype=torch.float64))
+        self.register_buffer("single", torch.zeros(len(heads), 128))
+        self.base = nn.Parameter(torch.zeros(len(heads), 128))
+        self.basis = nn.Parameter(torch.zeros(PATTERNS, 128))
+        self.conv0 = nn.Conv2d(MAPS, _CHANNELS[0], 3, 2, 1)
+        self.conv1 = nn.Conv2d(_CHANNELS[0], _CHANNELS[1], 3, 2, 1)
+        self.stem = nn.Linear(_STATISTICS, _STEM)
+        self.join = nn.Linear(_STEM + _CHANNELS[1], _HIDDEN)
+        for block in range(_BLOCKS):
+            self.add_module(f"inner{block}", nn.Linear(_HIDDEN, _HIDDEN))
+            self.add_module(f"condition{block}", nn.Linear(2, 2 * _HIDDEN))
+            self.add_module(f"outer{block}", nn.Linear(_HIDDEN, _HIDDEN))
+        self.head = nn.Linear(_HIDDEN, len(heads) * PATTERNS)
+        # So that it starts with what all pictures share.
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, descriptions: Sequence[Description], sizes: Sequence[float]) -> Tensor:
+        """Return log2 of steps but for a common factor, ``(n, heads, 128)``."""
+        seen = torch.from_numpy(np.stack([moments(d.tails) for d in descriptions]))
+        seen = (seen - self.mean) / self.deviation
+        rate = torch.tensor(
+            [np.log2(8 * s / d.pixels) for d, s in zip(descriptions, sizes, strict=True)],
+            dtype=torch.float32,
+        )
+        condition = torch.stack([rate, rate**2 / 4], 1)
+        maps = torch.from_numpy(np.stack([d.maps for d in descriptions]))
+        maps = relu(self.conv1(relu(self.conv0(maps)))).mean((2, 3))
+        hidden = relu(self.join(torch.cat([self.stem(seen), maps], 1)))
+        for block in range(_BLOCKS):
+            inner = self.get_submodule(f"inner{block}")(hidden)
+            gain, bias = self.get_submodule(f"condition{block}")(condition).chunk(2, 1)
+            inner = relu(inner * (1 + gain) + bias)
+            hidden = hidden + self.get_submodule(f"outer{block}")(inner)
+        patterns = self.head(hidden).reshape(len(hidden), len(self.heads), PATTERNS)
+        found: Tensor = self.base + patterns @ self.basis
+        return found
+
+    def standardise(self, descriptions: Sequence[Description]) -> None:
+        """Take the mean and the deviation of what it sees from pictures."""
+        seen = np.stack([moments(d.tails) for d in descriptions])
+        self.mean.copy_(torch.from_numpy(seen.mean(0)))
+        self.deviation.copy_(torch.from_numpy(seen.std(0) + 0.1))
+
+
+def save_control(path: Path, network: ControlNetwork, card: dict[str, object]) -> None:
+    """Write a network as `idse.learned.jpeg.control.Control` reads it."""
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    count = sum(value.numel() for value in tensors.values())
+    metadata = {
+        "format": FORMAT,
+        "version": "1",
+        "heads": json.dumps(network.heads),
+        "card": json.dumps(card | {"weights": count}),
+    }
+    save_file(tensors, path, metadata)
