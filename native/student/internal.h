@@ -26,7 +26,9 @@ typedef struct {
 /* What there is once for each instruction set. `lanes`: floats of a vector. */
 typedef struct {
     int isa, lanes;
-    void (*conv)(const student_conv *conv, const student_buffer *in, student_buffer *out);
+    /* `added`, of the output's shape, is added before negative sums become 0; NULL: nothing is. */
+    void (*conv)(const student_conv *conv, const student_buffer *in, const student_buffer *added,
+                 student_buffer *out);
     void (*depthwise)(const student_conv *conv, const student_buffer *in, student_buffer *out);
     /* Of buffers whose pixels are whole vectors: any but the input. */
     void (*add)(const student_buffer *a, const student_buffer *b, student_buffer *out, int relu);

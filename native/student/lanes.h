@@ -74,7 +74,8 @@ INLINE vec rectified(vec value)
 
 /* `pixels` neighbouring outputs of `vectors` vectors of channels. `x`: the first input under the first
  * output, `step` floats before that of the next one. `taps`: inputs that follow each other in memory,
- * in each of `runs` runs that lie `across` floats apart, `per_row` of them in a row of the kernel. */
+ * in each of `per_row` runs in a row of the kernel, which lie `across` floats apart. `added` lies as
+ * the outputs do. */
 typedef struct {
     ptrdiff_t step, across, row;
     int taps, per_row, rows;
@@ -82,8 +83,8 @@ typedef struct {
     int relu, out_step;
 } tile_job;
 
-INLINE void tile(const tile_job *job, const float *x, float *out, const int pixels,
-                 const int vectors)
+INLINE void tile(const tile_job *job, const float *x, const float *added, float *out,
+                 const int pixels, const int vectors)
 {
     vec sums[24];
     const ptrdiff_t step = job->step;
@@ -114,15 +115,18 @@ INLINE void tile(const tile_job *job, const float *x, float *out, const int pixe
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
-            const vec sum = sums[p * vectors + v];
+            vec sum = sums[p * vectors + v];
+            if (added)
+                sum += ((const vec *)(added + p * job->out_step))[v];
             ((vec *)(out + p * job->out_step))[v] = job->relu ? rectified(sum) : sum;
         }
 }
 
 #define TILE(vectors, pixels)                                                                      \
-    static void tile_##vectors##_##pixels(const tile_job *job, const float *x, float *out)         \
+    static void tile_##vectors##_##pixels(const tile_job *job, const float *x, const float *added, \
+                                          float *out)                                              \
     {                                                                                              \
-        tile(job, x, out, pixels, vectors);                                                        \
+        tile(job, x, added, out, pixels, vectors);                                                 \
     }
 #define TILES_6(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
 #define TILES_12(v) TILES_6(v) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) TILE(v, 11) TILE(v, 12)
@@ -142,30 +146,33 @@ INLINE void tile(const tile_job *job, const float *x, float *out, const int pixe
 EXPANDED(TILES_, NARROW)(1)
 EXPANDED(TILES_, WIDE_TILE)(2)
 
-typedef void (*tile_function)(const tile_job *job, const float *x, float *out);
+typedef void (*tile_function)(const tile_job *job, const float *x, const float *added, float *out);
 
 static const tile_function narrow_tiles[NARROW] = {EXPANDED(NAMES_, NARROW)(1)};
 static const tile_function wide_tiles[WIDE_TILE] = {EXPANDED(NAMES_, WIDE_TILE)(2)};
 
 static void conv_block(const tile_job *job, const student_conv *conv, const student_buffer *in,
-                       student_buffer *out, int channel, const tile_function *tiles, int most)
+                       const student_buffer *added, student_buffer *out, int channel,
+                       const tile_function *tiles, int most)
 {
     const int pad = conv->kernel / 2, parts = (out->cols + most - 1) / most;
     for (int y = 0; y < out->rows; y++) {
         const float *from = in->origin + (ptrdiff_t)(y * conv->stride - pad) * in->row -
                             (ptrdiff_t)pad * in->stride;
         float *to = out->origin + y * out->row + channel;
+        const float *more = added ? added->origin + y * added->row + channel : NULL;
         for (int part = 0; part < parts; part++) {
             /* Equal parts: a narrow rest would leave most of the machine idle. */
             const int begin = (int)((int64_t)out->cols * part / parts);
             const int end = (int)((int64_t)out->cols * (part + 1) / parts);
-            tiles[end - begin - 1](job, from + begin * job->step,
-                                   to + (ptrdiff_t)begin * out->stride);
+            const ptrdiff_t at = (ptrdiff_t)begin * out->stride;
+            tiles[end - begin - 1](job, from + begin * job->step, more ? more + at : NULL, to + at);
         }
     }
 }
 
-static void convolve(const student_conv *conv, const student_buffer *in, student_buffer *out)
+static void convolve(const student_conv *conv, const student_buffer *in,
+                     const student_buffer *added, student_buffer *out)
 {
     const int dense = conv->inputs == in->stride; /* the kernel's columns follow each other */
     tile_job job = {
@@ -184,7 +191,7 @@ static void convolve(const student_conv *conv, const student_buffer *in, student
     while (channel < conv->outputs) {
         const int two = conv->outputs - channel > LANES;
         job.bias = conv->bias + channel;
-        conv_block(&job, conv, in, out, channel, two ? wide_tiles : narrow_tiles,
+        conv_block(&job, conv, in, added, out, channel, two ? wide_tiles : narrow_tiles,
                    two ? WIDE_TILE : NARROW);
         job.weights += (ptrdiff_t)inner * LANES * (1 + two);
         channel += LANES * (1 + two);

@@ -10,6 +10,7 @@
 typedef struct {
     idse_student_op op;
     student_conv conv;
+    int joined; /* whether a convolution does the addition that is the next step, too */
 } step;
 
 struct idse_student {
@@ -323,6 +324,36 @@ static int make_buffers(idse_student *s, char *why, size_t size)
     return 0;
 }
 
+/* Tells whether a step reads a buffer. */
+static int reads(const idse_student_op *op, int buffer)
+{
+    const int two = op->kind == STUDENT_ADD || op->kind == STUDENT_CONCAT;
+    return op->in0 == buffer || (two && op->in1 == buffer);
+}
+
+/* Finds convolutions whose result is only added to something of its shape, right away: what has just
+ * been computed is then added before it leaves the registers. */
+static void join_additions(idse_student *s)
+{
+    for (int i = 0; i < s->n_steps; i++) {
+        const idse_student_op *op = &s->steps[i].op;
+        s->steps[i].joined = 0;
+        if (op->kind != STUDENT_CONV || op->groups != 1 || op->relu || op->out == s->map ||
+            i + 1 == s->n_steps || s->steps[i + 1].op.kind != STUDENT_ADD)
+            continue;
+        const idse_student_op *sum = &s->steps[i + 1].op;
+        const int other = sum->in0 == op->out ? sum->in1 : sum->in0;
+        const student_buffer *a = &s->buffers[op->out], *b = &s->buffers[other];
+        int readers = 0;
+        for (int k = 0; k < s->n_steps; k++)
+            readers += reads(&s->steps[k].op, op->out);
+        /* Neither the input, whose pixels are no whole vectors, nor a sum with itself. */
+        s->steps[i].joined = readers == 1 && reads(sum, op->out) && other != 0 &&
+                             other != op->out && a->rows == b->rows && a->cols == b->cols;
+        s->steps[i].conv.relu = s->steps[i].joined ? sum->relu != 0 : op->relu != 0;
+    }
+}
+
 int idse_student_fit(idse_student *s, int rows, int cols, idse_student_shape *shape, char *why,
                      size_t why_size)
 {
@@ -335,6 +366,7 @@ int idse_student_fit(idse_student *s, int rows, int cols, idse_student_shape *sh
             drop_buffers(s);
             return -1;
         }
+        join_additions(s);
         s->rows = rows;
         s->cols = cols;
     }
@@ -445,13 +477,22 @@ static void copy_out(const student_buffer *b, float *out)
             memcpy(out, pixel(b, y, x), (size_t)b->channels * sizeof(*out));
 }
 
+/* A convolution, and the addition after it. */
+static void take_joined(idse_student *s, const step *now)
+{
+    const idse_student_op *sum = &now[1].op;
+    const int other = sum->in0 == now->op.out ? sum->in1 : sum->in0;
+    s->kernels->conv(&now->conv, &s->buffers[now->op.in0], &s->buffers[other],
+                     &s->buffers[sum->out]);
+}
+
 static void take(idse_student *s, const step *now)
 {
     const idse_student_op *op = &now->op;
     const student_buffer *in = &s->buffers[op->in0];
     student_buffer *out = &s->buffers[op->out];
     if (op->kind == STUDENT_CONV && now->conv.groups == 1)
-        s->kernels->conv(&now->conv, in, out);
+        s->kernels->conv(&now->conv, in, NULL, out);
     else if (op->kind == STUDENT_CONV)
         s->kernels->depthwise(&now->conv, in, out);
     else if (op->kind == STUDENT_UPSAMPLE)
@@ -471,7 +512,10 @@ int idse_student_run(idse_student *s, const idse_student_plane planes[3], int tu
         if (fill_plane(s, &planes[i], i, turns))
             return -1;
     for (int i = 0; i < s->n_steps; i++)
-        take(s, &s->steps[i]);
+        if (s->steps[i].joined)
+            take_joined(s, &s->steps[i++]);
+        else
+            take(s, &s->steps[i]);
     copy_out(&s->buffers[s->map], map);
     return 0;
 }

@@ -236,3 +236,41 @@ def test_spreading_what_does_not_fit_together_is_refused():
         spread(cells, [1.0], places, places)
     with pytest.raises(InputError, match="do not fit together"):
         spread(cells, [1.0, 1.0], places[:, None], places)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize(
+    "sum_of",
+    [[2, 3], [3, 2], [3, 3], [1, 3]],
+    ids=["after", "before", "twice", "of another"],
+)
+def test_an_addition_right_after_a_convolution(tmp_path, isa, activation, sum_of):
+    steps = [
+        ("conv", 0, 1, 37, 3, 2, False, "relu"),
+        ("conv", 1, 2, 37, 1, 1, False, "relu"),
+        ("conv", 2, 3, 37, 3, 1, False, "none"),
+        ("add", sum_of, 4, 0, 0, 1, False, activation),
+        ("conv", 4, 5, 2, 3, 1, False, "none"),
+    ]
+    student = read_student(write_random(tmp_path / "student.safetensors", steps))
+    picture = noise_picture(150, 70)
+    expected = computed(student, network_input(student, picture))
+    np.testing.assert_allclose(Engine(student, isa=isa).run(picture), expected, atol=2e-5)
+
+
+def test_a_convolution_that_others_need_is_not_lost_in_an_addition(tmp_path):
+    steps = [
+        ("conv", 0, 1, 16, 3, 2, False, "relu"),
+        ("conv", 1, 2, 16, 1, 1, False, "none"),
+        ("add", [1, 2], 3, 0, 0, 1, False, "relu"),
+        ("concat", [3, 2], 4, 0, 0, 1, False, "none"),
+        ("conv", 4, 5, 2, 1, 1, False, "none"),
+        ("add", [5, 5], 6, 0, 0, 1, False, "none"),
+    ]
+    for result in (6, 5):
+        path = write_random(tmp_path / "student.safetensors", steps, map=result)
+        student = read_student(path)
+        picture = noise_picture(150, 70)
+        expected = computed(student, network_input(student, picture))
+        np.testing.assert_allclose(Engine(student).run(picture), expected, atol=2e-5)
