@@ -14,6 +14,7 @@ enum {
     IDSE_MB = 16,       /* luma samples across a macroblock */
     IDSE_FULL_PAD = 32, /* samples of border on every side of a full-size luma plane */
     IDSE_SMALL_PAD = 8, /* and of one of a quarter of its width and height */
+    IDSE_MOST_BLOCKS = 1024, /* macroblocks in a row */
 };
 
 EXPORT int idse_kernels_abi(void);
@@ -31,8 +32,8 @@ EXPORT void idse_kernels_motion_search(const uint8_t *current, const uint8_t *pr
                                        int cols, const int16_t *temporal, int16_t *vectors);
 
 /* Refines `vectors`, as found above, by one sample on the full-size planes. `residual`: mean absolute
- * difference of the macroblock to its best match; `activity`: mean absolute difference to its left
- * or upper neighbour sample, whichever is smaller. */
+ * difference of the macroblock's even lines to its best match; `activity`: mean absolute difference
+ * of theirs to their left or upper neighbour samples, whichever is smaller. */
 EXPORT void idse_kernels_motion_refine(const uint8_t *current, const uint8_t *previous, int rows,
                                        int cols, int16_t *vectors, float *residual,
                                        float *activity);

@@ -18,7 +18,8 @@ enum {
     WIDEST = 16,           /* ring around the best predictor */
     STEPS = 8,            /* of the last refinement */
     SETTLING = 3,         /* steps of a sample at full size */
-    GAIN = 32,            /* what such a step must gain over noise */
+    COUNTED = IDSE_MB * IDSE_MB / 2, /* samples of a macroblock that are compared */
+    GAIN = 16,            /* what such a step must gain over noise */
 };
 
 typedef struct {
@@ -35,7 +36,8 @@ typedef struct {
     uint32_t best_sad, best_cost;
 } match;
 
-/* Sums of absolute differences over a window of the small plane, and over a macroblock. */
+/* Sums of absolute differences over a window of the small plane, and over every other line of a
+ * macroblock: half of it tells as much, and it is memory that this takes time for. */
 #ifdef __SSE2__
 static inline __m128i two_rows(const uint8_t *from, ptrdiff_t stride)
 {
@@ -59,16 +61,16 @@ static inline uint32_t sad_window(const uint8_t *a, const uint8_t *b, ptrdiff_t 
 static inline uint32_t sad_block(const uint8_t *a, const uint8_t *b, ptrdiff_t stride)
 {
     __m128i sums = _mm_setzero_si128();
-    for (int y = 0; y < IDSE_MB; y++, a += stride, b += stride)
+    for (int y = 0; y < IDSE_MB; y += 2, a += 2 * stride, b += 2 * stride)
         sums = _mm_add_epi32(sums, _mm_sad_epu8(_mm_loadu_si128((const __m128i *)(const void *)a),
                                                 _mm_loadu_si128((const __m128i *)(const void *)b)));
     return total(sums);
 }
 #else
-static inline uint32_t sad(const uint8_t *a, const uint8_t *b, ptrdiff_t stride, int size)
+static inline uint32_t sad(const uint8_t *a, const uint8_t *b, ptrdiff_t stride, int size, int rows)
 {
     int sum = 0;
-    for (int y = 0; y < size; y++, a += stride, b += stride)
+    for (int y = 0; y < rows; y++, a += stride, b += stride)
         for (int x = 0; x < size; x++)
             sum += abs(a[x] - b[x]);
     return (uint32_t)sum;
@@ -76,12 +78,12 @@ static inline uint32_t sad(const uint8_t *a, const uint8_t *b, ptrdiff_t stride,
 
 static inline uint32_t sad_window(const uint8_t *a, const uint8_t *b, ptrdiff_t stride)
 {
-    return sad(a, b, stride, WINDOW);
+    return sad(a, b, stride, WINDOW, WINDOW);
 }
 
 static inline uint32_t sad_block(const uint8_t *a, const uint8_t *b, ptrdiff_t stride)
 {
-    return sad(a, b, stride, IDSE_MB);
+    return sad(a, b, 2 * stride, IDSE_MB, IDSE_MB / 2);
 }
 #endif
 
@@ -254,7 +256,7 @@ static float block_activity(const uint8_t *block, ptrdiff_t stride)
 {
     const uint32_t across = sad_block(block, block - 1, stride);
     const uint32_t down = sad_block(block, block - stride, stride);
-    return (float)(across < down ? across : down) / 256.0f;
+    return (float)(across < down ? across : down) / COUNTED;
 }
 
 /* The best place on the full-size plane, at most SETTLING samples each way from `v`, or standing still. */
@@ -300,7 +302,7 @@ void idse_kernels_motion_refine(const uint8_t *current, const uint8_t *previous,
                 sad = sad_block(block, origin, stride);
             vectors[2 * index] = (int16_t)v.x;
             vectors[2 * index + 1] = (int16_t)v.y;
-            residual[index] = (float)sad / 256.0f;
+            residual[index] = (float)sad / COUNTED;
             activity[index] = block_activity(block, stride);
         }
 }

@@ -137,10 +137,10 @@ class BlockMatch:
         int16 ``(rows, cols, 2)``: dx, dy in luma samples.
     residual
         float32 ``(rows, cols)``: mean absolute difference to the match per luma sample, 8-bit code
-        values.
+        values, over even lines.
     activity
         float32 ``(rows, cols)``: mean absolute difference of a sample to its left or upper
-        neighbour, whichever is smaller: what intra prediction at its simplest leaves.
+        neighbour, whichever is smaller: what intra prediction at its simplest leaves. Likewise.
     """
 
     vectors: Vectors

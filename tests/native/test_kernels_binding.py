@@ -70,9 +70,9 @@ def test_residual_and_activity_are_what_their_vectors_say():
             dx, dy = match.vectors[row, col]
             block = now[y : y + 16, x : x + 16]
             there = before[y + dy : y + dy + 16, x + dx : x + dx + 16]
-            assert match.residual[row, col] == np.abs(block - there).mean()
-            left = np.abs(block - now[y : y + 16, x - 1 : x + 15]).mean()
-            above = np.abs(block - now[y - 1 : y + 15, x : x + 16]).mean()
+            assert match.residual[row, col] == np.abs(block - there)[::2].mean()
+            left = np.abs(block - now[y : y + 16, x - 1 : x + 15])[::2].mean()
+            above = np.abs(block - now[y - 1 : y + 15, x : x + 16])[::2].mean()
             assert match.activity[row, col] == min(left, above)
 
 
