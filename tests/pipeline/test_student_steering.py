@@ -197,3 +197,11 @@ def test_a_sidecar_of_its_own_steers_by_it(tmp_path):
     assert done.returncode == 0, done.stderr
     (encoder,) = json.loads(report.read_text())["encoders"]
     assert encoder["steered"] == encoder["frames"] == 10
+
+
+def test_a_picture_of_an_impossible_shape_is_stock(tmp_path, capsys):
+    Image.new("L", (16384, 1), 77).save(tmp_path / "line.png")
+    assert main(["image", str(tmp_path / "line.png"), str(tmp_path / "line.jpg"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert not report["steered"]
+    assert "larger than 8192" in report["warnings"][0] or "not one of" in report["warnings"][0]

@@ -101,9 +101,8 @@ class StudentAnalyser:
         Raises
         ------
         ModelError
-            The network's output is not finite.
-        InputError
-            The picture's shape asks for more memory than a student gets.
+            The network's output is not finite, or the picture's shape asks for more memory than a
+            student gets.
         """
         spectra = self._spectra_of(picture.format)
         return self._at_macroblocks(picture, [found.per_sample for found in spectra])
@@ -113,7 +112,7 @@ class StudentAnalyser:
 
         Raises
         ------
-        ModelError, InputError
+        ModelError
             As `weight`.
         """
         form = picture.format
@@ -136,7 +135,7 @@ class StudentAnalyser:
 
         Raises
         ------
-        ModelError, InputError
+        ModelError
             As `weight`.
         """
         form = picture.format
@@ -150,7 +149,7 @@ class StudentAnalyser:
 
         Raises
         ------
-        ModelError, InputError
+        ModelError
             As `weight`.
         """
         parts = []
@@ -181,7 +180,7 @@ class StudentAnalyser:
 
         Raises
         ------
-        ModelError, InputError
+        ModelError
             As `weight`.
         """
         spectra = self._spectra_of(picture.format)

@@ -82,10 +82,11 @@ class Engine:
 
         Raises
         ------
-        InputError
-            The picture's shape asks for more memory than a student gets.
         ModelError
-            The map has another number of channels than the student has heads, or is not finite.
+            The map has another number of channels than the student has heads, or is not finite; or
+            the picture's shape asks for more memory than a student gets.
+        InputError
+            Samples of a row do not follow each other.
         """
         form, student = picture.format, self._student
         turns = form.rotation // 90
@@ -111,7 +112,7 @@ class Engine:
         if self._library.idse_student_fit(
             self._handle, rows, columns, ctypes.byref(shape), why, len(why)
         ):
-            raise InputError(f"student cannot take this picture: {why.value.decode()}")
+            raise ModelError(f"student cannot take this picture: {why.value.decode()}")
         return shape
 
     def _planes(self, picture: Picture) -> ctypes.Array[_raw.Plane]:
