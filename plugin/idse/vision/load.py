@@ -49,7 +49,8 @@ def load_model(
     Raises
     ------
     ModelError
-        Unknown model, failed download, damaged file, unknown layer, or a factory that fails.
+        Unknown model, a student (which is no network: `idse.learned.student.analyser.load_student`
+        loads it), failed download, damaged file, unknown layer, or a factory that fails.
     MissingExtraError
         An ONNX file, and the package ``onnx`` is not installed.
     """

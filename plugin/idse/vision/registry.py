@@ -189,8 +189,8 @@ def find_model(name: str) -> ModelSpec:
         if spec.name == name:
             return spec
     raise ModelError(
-        f"unknown model {name!r}: use {', '.join(m.name for m in _MODELS)}, a path that ends in "
-        ".onnx, or package.module:factory"
+        f"unknown model {name!r}: use {', '.join([STUDENT, *(m.name for m in _MODELS)])}, a path "
+        f"that ends in .onnx or {_STUDENT_SUFFIX}, or package.module:factory"
     )
 
 
