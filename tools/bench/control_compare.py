@@ -7,14 +7,15 @@ a percent of a file, which a search over whole qualities has not.
 - *quality*: libjpeg-turbo, binary search over its quality.
 - *one learned table*: the thesis' JPEG++, trained as control is, one for all pictures of a judge.
 - *importance*: tables from a sketch of the judge on this picture.
-- *control*: tables of the network, their scale searched for.
-- *control + trellis*, *importance + trellis*: as idse image codes with and without --control.
+- *control*: tables of the network, for the judge's head, their scale searched for.
+- *control + trellis*, *student + trellis*: as idse image codes by default, with and without
+  --control, but for progressive files. Its tables are for all judges.
 """
 
 from __future__ import annotations
 
 import sys
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,11 +62,16 @@ METHODS = (
     "importance",
     "control",
     "control + trellis",
-    "importance + trellis",
+    "student + trellis",
 )
 BASELINES = METHODS[:2]
 _HALVINGS = 11
 _RESAMPLES = 1000
+
+
+@cache
+def student() -> JpegEncoder:
+    return JpegEncoder(model="student")
 
 
 class Subject:
@@ -94,28 +100,21 @@ class Subject:
         luma, cb, cr = (-0.5 * np.log2(spectrum) for spectrum in plan(weights).spectra)
         return np.stack([luma, cb, cr])
 
-    @cached_property
-    def _steered(self) -> JpegEncoder:
-        return JpegEncoder(model=network(self.judge))
-
     def coded(self, method: str, size: int) -> bytes:
         if method == "quality":
             return self._of_quality(size)
         if method == "importance":
             return self._scaled(self._importance, size)
         if method == "one learned table":
-            control = shipped()
-            single = control.single(self.judge)
+            single = shipped().single(self.judge)
             return self._scaled(single[[0, 1, 1]].reshape(3, 8, 8), size)
         if method == "control":
             shape = shipped().shape(self.description, size, head=self.judge)
             return self._scaled(shape[[0, 1, 1]].reshape(3, 8, 8), size)
-        control = method.startswith("control")
         options = JpegOptions(
-            target_bytes=size, progressive=False, control=self.judge if control else None
+            target_bytes=size, progressive=False, control=method.startswith("control")
         )
-        encoder = JpegEncoder(model=None) if control else self._steered
-        return encoder.encode_image(SourceImage(pixels=self.pixels), options).data
+        return student().encode_image(SourceImage(pixels=self.pixels), options).data
 
     def one_pass(self, size: int) -> int:
         """Return the size that the forward pass alone comes to."""

@@ -76,6 +76,7 @@ def train_size(args: argparse.Namespace) -> int:
     args.weights.mkdir(parents=True, exist_ok=True)
     path = args.weights / "jpeg-size.safetensors"
     save_file(model.state_dict(), path, size_model.card(model, facts))
+    path.chmod(0o644)
     print(f"{path}: {facts}")
     return 0
 
@@ -119,9 +120,9 @@ def make_examples(args: argparse.Namespace) -> int:
 
 VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 HELD_OUT = 7  # one picture of so many
-SHARED_STEPS, IMITATION_STEPS = 150, 600
+SHARED_STEPS, IMITATION_STEPS = 80, 500
 SHARED_RATE, RATE = 1e-2, 3e-4
-EVERY = 50  # steps between checkpoints
+EVERY = 25  # steps between checkpoints
 
 
 def train_network(args: argparse.Namespace) -> int:
@@ -177,7 +178,9 @@ def train_network(args: argparse.Namespace) -> int:
         "seed": 0,
     }
     args.weights.mkdir(parents=True, exist_ok=True)
-    save_control(args.weights / "jpeg-control.safetensors", network, facts)
+    path = args.weights / "jpeg-control.safetensors"
+    save_control(path, network, facts)
+    path.chmod(0o644)
     return 0
 
 

@@ -7,8 +7,8 @@ that holds the size, Lagrange's multiplier, found for every picture: for how coa
 the gradient then is 0, and what is left is how steps relate to each other.
 
 Performance (4.11 to 4.13) is what errors of coefficients cost the teachers (IDSE), which needs no
-network in the loop; its slope with respect to steps is exact, for the error of a coefficient is
-continuous where its level changes. Tables are kept near those of importance (in place of 4.15).
+network in the loop; its slope with respect to steps is nearly exact, for the error of a coefficient
+is continuous where its level changes. Tables are kept near those of importance (in place of 4.15).
 """
 
 from __future__ import annotations
@@ -284,9 +284,8 @@ def slopes(part: Window, head: int, shape: Tensor, size: float, rate: Tensor) ->
         zip(part.coefficients, part.weights[head], strict=True)
     ):
         step = steps[min(component, 1)]
-        level = SURROGATE.round(plane / step)
-        levels.append(level)
-        cost = cost + (weights * (plane - step * level.detach().round()).square()).sum()
+        levels.append(SURROGATE.round(plane / step))
+        cost = cost + (weights * _error(plane, step).square()).sum()
     bits = sum(group.bits.sum() for group in statistics(levels, part.layout))
     assert isinstance(bits, torch.Tensor)
     (worse,) = torch.autograd.grad(cost.log(), logs, retain_graph=True)
@@ -298,6 +297,18 @@ def slopes(part: Window, head: int, shape: Tensor, size: float, rate: Tensor) ->
     multiplier = -worse.sum() / larger.sum().clamp(max=-1e-6)
     found: Tensor = worse + multiplier.clamp(min=0) * larger
     return found
+
+
+def _error(plane: Tensor, step: Tensor) -> Tensor:
+    """Return the error of coefficients, with the slope that the step gives it.
+
+    Where a level is 0 or 1, that is its derivative. Larger levels come and go as the step changes a
+    little: there the error is in proportion to the step, which says the same with less noise.
+    """
+    with torch.no_grad():
+        level = (plane / step).round()
+        part = plane / step - level
+    return torch.where(level.abs() > 1, step * part, plane - step * level)
 
 
 def step_loss(

@@ -93,6 +93,12 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
         "--no-steer", action="store_true", help="stock libjpeg-turbo, for comparison"
     )
     group.add_argument(
+        "--control",
+        action="store_true",
+        help="with --target-bytes or --bpp: tables by one forward pass of a network that was "
+        "trained to choose them",
+    )
+    group.add_argument(
         "--n-s",
         type=int,
         default=DEFAULT_ROWS,
@@ -132,6 +138,7 @@ def jpeg_options(args: argparse.Namespace) -> JpegOptions:
         restart_rows=args.restart_rows,
         metadata=not args.strip,
         strength=STRENGTH if args.strength is None else args.strength,
+        control=args.control,
         fallback=args.fallback,
         vae_models=tuple(args.vae_model),
     )
@@ -150,6 +157,8 @@ def image_steering(args: argparse.Namespace) -> ImageSteering | None:
             raise InputError(
                 "--accuracy needs a network to ask, which --no-steer leaves out: leave out one"
             )
+        if args.control:
+            raise InputError("--control has no effect with --no-steer: leave out one")
         if args.strength is not None:
             raise InputError("--strength has no effect with --no-steer: leave out one")
         return None

@@ -232,6 +232,7 @@ def encode_jpeg(
     restart_rows: int = 0,
     metadata: bool = True,
     strength: float = STRENGTH,
+    control: bool = False,
     fallback: str | None = None,
     vae_models: Sequence[str] = (),
     n_s: int = DEFAULT_ROWS,
@@ -269,6 +270,9 @@ def encode_jpeg(
         orientation stays a tag, and networks see the picture as it is shown.
     strength
         0 to 1: how far the file is made for the model and for no other network.
+    control
+        With ``target_bytes`` or ``bpp``: tables by one forward pass of a network that was trained
+        to choose them (:mod:`idse.learned.jpeg.control`).
     fallback
         With ``target_bytes`` or ``bpp``: what else the file may be where a JPEG of this size loses
         more, or cannot be had; ``"vae"`` (for `idse decode`), ``"vae-jpeg"`` (a JPEG still) or
@@ -304,6 +308,7 @@ def encode_jpeg(
         restart_rows=restart_rows,
         metadata=metadata,
         strength=strength,
+        control=control,
         fallback=fallback,
         vae_models=tuple(vae_models),
     )

@@ -58,6 +58,9 @@ class JpegOptions:
     strength
         0 to 1: how far the file is made for the networks that steer it, and for no others. At 1
         they lose least; lower values leave more of what other networks look at.
+    control
+        With ``target_bytes`` or ``bpp``: tables by one forward pass of a network that was trained
+        to choose them, in place of what importance says; pictures without colours keep the latter.
     fallback
         What a picture may become where a JPEG of ``target_bytes`` or ``bpp`` loses more, or cannot
         be had: ``"vae"``, ``"vae-jpeg"`` or ``"vae-h264"`` (:mod:`idse.pipeline.images.fallback`);
@@ -82,12 +85,15 @@ class JpegOptions:
     restart_rows: int = 0
     metadata: bool = True
     strength: float = STRENGTH
+    control: bool = False
     fallback: str | None = None
     vae_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_target()
         self._check_fallback()
+        if self.control and self.target_bytes is None and self.bpp is None:
+            raise InputError("control chooses tables for a size: give target-bytes or bpp")
         if self.sampling not in SAMPLINGS:
             raise InputError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
         if not 0 <= self.restart_rows <= 0xFFFF:

@@ -100,6 +100,8 @@ class Search:
         MCU rows between its restart markers; 0 is none.
     overhead
         Bytes of the file that are metadata.
+    start
+        Scale at which a search begins, where one is known that will about do.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Search:
         progressive: bool,
         restart_rows: int = 0,
         overhead: int = 0,
+        start: float | None = None,
     ) -> None:
         self._quantiser = quantiser
         self._make_sample = sample
@@ -125,7 +128,7 @@ class Search:
             math.log2(_COARSEST * math.sqrt(float(spectra.max()))),
         )
         self._unit = math.log2(math.sqrt(float(np.median(spectra[0, :3, :3]))))
-        self._start = self._unit + math.log2(_FIRST_STEP)
+        self._start = self._unit + math.log2(_FIRST_STEP) if start is None else math.log2(start)
 
     def at(self, scale: float) -> Solution:
         """Return the JPEG of one scale."""

@@ -17,6 +17,8 @@ from idse.codecs.jpeg import (
 )
 from idse.codecs.jpeg.markers import written_as_they_are
 from idse.errors import TargetError
+from idse.learned.jpeg.description import describe
+from idse.pipeline.images.control import controlled, first_scale
 from idse.pipeline.images.planes import coded_picture, decoded_picture, source_picture
 from idse.pipeline.images.rate import Search
 from idse.pipeline.images.sample import sampled
@@ -110,15 +112,24 @@ class SteeredImage:
             self.plan = plan(weights, strength=options.strength)
         else:
             self.plan = like
+        overhead = sum(4 + len(marker.data) for marker in written_as_they_are(markers))
+        limit = options.limit(source.width, source.height)
+        start = None
+        if limit is not None and self.layout.components == 3:
+            size = max(1, limit - overhead)
+            description = describe(coefficients, self.layout)
+            if options.control:
+                self.plan = controlled(self.plan, description, size)
+            start = first_scale(self.plan, description, size)
         blocks = (self.layout, coefficients, self.plan.weights)
-        kept = written_as_they_are(markers)
         self.search = Search(
             Quantiser(*blocks),
             self.plan,
             sample=partial(sampled, *blocks),
             progressive=options.progressive,
             restart_rows=options.restart_rows,
-            overhead=sum(4 + len(marker.data) for marker in kept),
+            overhead=overhead,
+            start=start,
         )
 
     def encode(self, scale: float | None = None) -> Coded:

@@ -1,0 +1,117 @@
+"""``idse image --control``: files that any decoder reads, never above the size asked for."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from jpeg_photos import photo
+from PIL import Image
+
+from idse.cli.__main__ import main
+from idse.codecs import jpeg
+from idse.errors import InputError, TargetError
+from idse.pipeline.images.encoder import JpegEncoder
+from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.source import SourceImage
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return JpegEncoder(model="student")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "in.png"
+    Image.fromarray(photo(200, 150)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": False},
+        {"sampling": "4:4:4"},
+        {"sampling": "4:2:2", "restart_rows": 1},
+        {"sampling": "grey"},
+    ],
+)
+def test_sizes_are_never_above(encoder, options):
+    source = SourceImage(pixels=photo(224, 160, seed=2))
+    for size in (2500, 5000, 9000):
+        made = encoder.encode_image(source, JpegOptions(target_bytes=size, control=True, **options))
+        assert 0.97 * size < len(made.data) <= size
+        assert Image.open(io.BytesIO(made.data)).size == (224, 160)
+
+
+def test_tables_are_the_networks(encoder):
+    source = SourceImage(pixels=photo(224, 224))
+    files = [
+        encoder.encode_image(source, JpegOptions(bpp=0.8, control=control)).data
+        for control in (False, True)
+    ]
+    own, controlled = (jpeg.read(data).tables for data in files)
+    assert not np.array_equal(own[0], controlled[0])
+    # Both chroma components have one table.
+    np.testing.assert_array_equal(controlled[1], controlled[2])
+    again = encoder.encode_image(source, JpegOptions(bpp=0.8, control=True)).data
+    assert again == files[1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 3), (40, 64)])
+def test_small_pictures(encoder, size):
+    source = SourceImage(pixels=photo(*size))
+    made = encoder.encode_image(source, JpegOptions(target_bytes=1500, control=True))
+    assert len(made.data) <= 1500
+
+
+def test_out_of_reach_is_told(encoder):
+    source = SourceImage(pixels=photo(64, 64))
+    with pytest.raises(TargetError, match="100 bytes are out of reach"):
+        encoder.encode_image(source, JpegOptions(target_bytes=100, control=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 50}, {"accuracy": 0.9}])
+def test_control_needs_a_size(options):
+    with pytest.raises(InputError, match="control chooses tables for a size"):
+        JpegOptions(control=True, **options)
+
+
+def test_the_command(picture, tmp_path, capsys):
+    target = tmp_path / "out.jpg"
+    command = ["image", str(picture), str(target), "--control", "--target-bytes", "6k"]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bytes"] == target.stat().st_size <= 6000
+
+
+def test_a_folder(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for seed in range(2):
+        Image.fromarray(photo(120, 90, seed)).save(source / f"{seed}.png")
+    Image.fromarray(photo(120, 90)[..., 0]).save(source / "grey.png")
+    command = ["image", str(source), str(target), "--control", "--bpp", "1.5", "--jobs", "1"]
+    assert main(command) == 0
+    sizes = [path.stat().st_size for path in sorted(target.glob("*.jpg"))]
+    assert len(sizes) == 3
+    assert max(sizes) <= 1.5 * 120 * 90 / 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--control",), "give target-bytes or bpp"),
+        (("--control", "--quality", "60"), "give target-bytes or bpp"),
+        (("--control", "--bpp", "1", "--no-steer"), "no effect with --no-steer"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(picture, tmp_path, capsys, options, words):
+    target = tmp_path / "out.jpg"
+    assert main(["image", str(picture), str(target), *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not target.exists()

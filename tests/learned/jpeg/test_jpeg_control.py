@@ -1,0 +1,260 @@
+"""JPEG control: what it sees, how it tells sizes, the network in numpy and in torch."""
+
+import numpy as np
+import pytest
+import torch
+from jpeg_photos import photo
+from safetensors.numpy import save_file
+
+from idse.codecs import jpeg
+from idse.errors import InputError, ModelError
+from idse.learned.jpeg import control_rate, control_training, description
+from idse.learned.jpeg.control import Control, shipped
+from idse.learned.jpeg.control_network import ControlNetwork, save_control
+from idse.learned.jpeg.examples import Example, load, save
+
+pytestmark = pytest.mark.fast
+
+
+def described(pixels):
+    layout = jpeg.JpegLayout(pixels.shape[1], pixels.shape[0])
+    return description.describe(jpeg.transform(pixels, layout), layout)
+
+
+def example(seed=0, size=(160, 128)):
+    """A picture of which networks see low frequencies best, the second less of colour."""
+    pixels = photo(*size, seed=seed)
+    layout = jpeg.JpegLayout(*size)
+    coefficients = jpeg.transform(pixels, layout)
+    rng = np.random.default_rng(seed)
+    falling = 1 / (1 + np.hypot(*np.mgrid[:8, :8])) ** 2
+    weights = {}
+    for name, colour in (("first", 0.5), ("second", 0.1)):
+        planes = []
+        for component, plane in enumerate(coefficients):
+            noise = np.exp(rng.normal(0, 0.5, plane.shape))
+            planes.append((falling * noise * (colour if component else 1)).astype(np.float32))
+        weights[name] = planes
+    return Example(pixels, coefficients, weights)
+
+
+def real_size(pixels, tables):
+    return len(jpeg.encode(pixels, tables=[tables[0], tables[1], tables[1]]))
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    torch.manual_seed(1)
+    network = ControlNetwork(("first", "second"))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    path = tmp_path_factory.mktemp("control") / "control.safetensors"
+    save_control(path, network, {"seed": 1})
+    return network, Control(path), path
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (200, 120)])
+def test_tails_are_shares_of_coefficients(size):
+    pixels = photo(*size)
+    layout = jpeg.JpegLayout(*size)
+    planes = jpeg.transform(pixels, layout)
+    found = described(pixels)
+    assert found.tails.shape == (2, 64, description.EDGES)
+    assert found.maps.shape == (description.MAPS, description.CELLS, description.CELLS)
+    assert found.blocks == (planes[0][..., 0, 0].size, 2 * planes[1][..., 0, 0].size)
+    edges = description.edges()
+    chroma = np.concatenate([plane.reshape(-1, 64) for plane in planes[1:]])
+    for group, blocks in ((0, planes[0].reshape(-1, 64)), (1, chroma)):
+        for frequency in (1, 9, 63):
+            for edge in (0, 17, 40):
+                wanted = np.mean(np.abs(blocks[:, frequency]) >= edges[edge])
+                assert found.tails[group, frequency, edge] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_positions_are_those_of_edges():
+    edges = description.edges()[:-1]
+    np.testing.assert_allclose(description.position(edges), np.arange(description.EDGES))
+    between = description.position(np.array([1e-9, (edges[7] + edges[8]) / 2, 1e9]))
+    np.testing.assert_allclose(between, [0, 7.5, description.EDGES - 1])
+
+
+def test_maps_show_where_things_are():
+    pixels = np.full((256, 256, 3), 128, np.uint8)
+    pixels[:, 128:] = 200
+    pixels[:128, :128] = np.random.default_rng(0).integers(0, 255, (128, 128, 3))
+    maps = described(pixels).maps
+    assert maps[0, 12, 12] > maps[0, 12, 3]
+    assert maps[5, 3, 3] > 3 * maps[5, 12, 12] + 0.1
+
+
+def test_large_pictures_are_described_from_some_rows():
+    tile = photo(512, 256)
+    whole, some = described(tile), described(np.tile(tile, (6, 3, 1)))
+    np.testing.assert_allclose(whole.tails, some.tails, atol=0.06)
+
+
+def test_grey_pictures_are_refused():
+    layout = jpeg.JpegLayout(16, 16, "grey")
+    with pytest.raises(InputError, match="needs a picture with colours"):
+        description.describe(jpeg.transform(np.zeros((16, 16), np.uint8), layout), layout)
+
+
+def test_sizes_are_about_libjpegs():
+    weights = shipped()._weights["rate"]
+    for seed in range(3):
+        pixels = photo(224, 224, seed)
+        found = described(pixels)
+        for quality in (10, 40, 75, 90):
+            tables = np.stack([jpeg.standard_table(quality, chroma=c) for c in (False, True)])
+            told = control_rate.file_bytes(found, tables.reshape(2, 64).astype(float), weights)
+            assert told == pytest.approx(real_size(pixels, tables), rel=0.3)
+            assert told > control_rate.file_bytes(found, 1.3 * tables.reshape(2, 64), weights)
+
+
+def test_the_scale_is_that_of_the_size():
+    weights = shipped()._weights["rate"]
+    found = described(photo(224, 224))
+    shape = np.random.default_rng(0).normal(0, 0.5, (2, 64))
+    for size in (4000, 9000, 15000):
+        scale = control_rate.scale_for(found, shape, size, weights)
+        steps = np.clip(np.exp2(shape + scale), 1, 255)
+        assert control_rate.file_bytes(found, steps, weights) == pytest.approx(size, rel=0.01)
+
+
+def test_numpy_says_what_torch_does(control):
+    network, read, _ = control
+    assert read.heads == ("first", "second")
+    for seed, size in ((0, 5000.0), (1, 300.0)):
+        found = described(photo(150 + 40 * seed, 90, seed))
+        with torch.no_grad():
+            wanted = network([found], [size])[0].numpy()
+        for head, name in enumerate(read.heads):
+            mine = read.shape(found, size, head=name).ravel()
+            np.testing.assert_allclose(mine, wanted[head], atol=1e-4)
+        blend = read.shape(found, size).ravel()
+        np.testing.assert_allclose(blend, wanted.mean(0), atol=1e-4)
+
+
+def test_shipped_tables_come_near_a_size():
+    for seed in range(3):
+        pixels = photo(224, 224, seed)
+        found = described(pixels)
+        before = None
+        for size in (4000, 8000, 16000):
+            tables = shipped().tables(found, size)
+            assert tables.shape == (2, 8, 8)
+            assert tables.min() >= 1
+            assert real_size(pixels, tables) == pytest.approx(size, rel=0.25)
+            assert before is None or tables.mean() < before
+            before = tables.mean()
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
+def test_sizes_out_of_range_are_refused(size):
+    with pytest.raises(InputError, match="cannot be asked for"):
+        shipped().tables(described(photo(16, 16)), size)
+
+
+def test_heads_are_named(control):
+    with pytest.raises(InputError, match="no head 'third': use 'blend', 'first', 'second'"):
+        control[1].tables(described(photo(16, 16)), 500, head="third")
+
+
+def test_damaged_or_foreign_networks_are_told(tmp_path, control):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ModelError, match="cannot read the control network"):
+        Control(path)
+    save_file({"base": np.zeros((1, 128), np.float32)}, path, {"format": "other"})
+    with pytest.raises(ModelError, match="is of format 'other'"):
+        Control(path)
+    path.write_bytes(control[2].read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot read the control network"):
+        Control(path)
+
+
+def test_examples_are_read_as_they_were_written(tmp_path):
+    made = example()
+    save(tmp_path / "one.npz", made)
+    read = load(tmp_path / "one.npz")
+    np.testing.assert_array_equal(read.pixels, made.pixels)
+    for name, planes in made.weights.items():
+        for one, two in zip(planes, read.weights[name], strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-3)
+    for one, two in zip(made.coefficients, read.coefficients, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_windows_are_aligned_parts():
+    made = example(size=(400, 300))
+    part = control_training.window(made, ("first", "second"), np.random.default_rng(3))
+    assert (part.layout.width, part.layout.height) == (224, 224)
+    for plane, source in zip(part.coefficients, made.coefficients, strict=True):
+        first = plane[0, 0, 0].numpy()
+        places = np.argwhere((source == first).all((2, 3)))
+        assert len(places) >= 1
+    assert part.ideal.mean(1).abs().max() < 1e-5
+    # Low frequencies matter most: their steps are the finest.
+    ideal = part.ideal.reshape(2, 2, 8, 8)
+    assert (ideal[:, 0, 0, 1] < ideal[:, 0, 6, 6]).all()
+
+
+def test_slopes_lead_to_less_cost_at_the_same_size():
+    heads = ("first", "second")
+    parts = [
+        control_training.window(example(seed), heads, np.random.default_rng(seed))
+        for seed in range(3)
+    ]
+    weights, error = control_training.fit_rate(parts, seed=0, tables_each=12)
+    assert error < 0.1
+    part = parts[0]
+    size = control_training.size_of(0.8, part)
+    shape = torch.zeros(128)
+    slope = control_training.slopes(part, 0, shape, size, weights)
+    assert abs(float(slope.sum())) < 1e-3 * float(slope.abs().sum())
+    better = shape - 0.3 * slope / slope.abs().max()
+    before = control_training.cost_at(part, 0, shape, size)
+    assert control_training.cost_at(part, 0, better, size) < before - 0.01
+
+
+def test_a_step_moves_the_network_where_slopes_lead():
+    heads = ("first", "second")
+    parts = [
+        control_training.window(example(seed), heads, np.random.default_rng(seed))
+        for seed in range(6)
+    ]
+    torch.manual_seed(0)
+    network = ControlNetwork(heads)
+    centre = control_training.bootstrap(network, parts)
+    assert torch.equal(centre, network.base)
+    network.rate.copy_(control_training.fit_rate(parts, seed=0)[0])
+    sizes = [control_training.size_of(0.8, part) for part in parts]
+    imitation = control_training.imitation(network, parts, sizes, centre)
+    assert 0 < float(imitation.detach()) < 1
+    with torch.no_grad():
+        network.base.zero_()
+    optimiser = torch.optim.Adam([network.base], 0.05)
+    costs = []
+    for _ in range(5):
+        with torch.no_grad():
+            shapes = network([part.description for part in parts], sizes)
+        costs.append(
+            np.mean(
+                [
+                    control_training.cost_at(part, 0, shape[0], size)
+                    for part, shape, size in zip(parts, shapes, sizes, strict=True)
+                ]
+            )
+        )
+        optimiser.zero_grad()
+        control_training.step_loss(network, parts, sizes, [0, 1] * 3).backward()
+        optimiser.step()
+    assert costs[-1] < costs[0] - 0.02
+
+
+def test_the_curriculum_widens():
+    rng = np.random.default_rng(0)
+    early = np.log2(control_training.curriculum(0.0, 64, rng))
+    late = np.log2(control_training.curriculum(1.0, 64, rng))
+    assert np.ptp(late) > 2 * np.ptp(early)
+    # One of each bin.
+    np.testing.assert_allclose(np.diff(np.sort(late)), np.ptp(late) / 63, atol=0.2)
