@@ -21,8 +21,15 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``idse`` with every command's own parser attached."""
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of ``idse`` with the parsers of its commands attached.
+
+    Parameters
+    ----------
+    words
+        What is going to be parsed: where it names a command, the others are left out, which take
+        longer to import than a frame takes to encode.
+    """
     parser = argparse.ArgumentParser(
         prog="idse",
         description="Steer libx264 and libjpeg-turbo by what a vision network looks at. The output "
@@ -32,15 +39,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"idse {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="more log lines")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"idse.cli.{module.name}").add_parser(commands)
+    names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    asked = next((word for word in words if not word.startswith("-")), None)
+    for name in names if asked not in names else [asked]:
+        module = importlib.import_module(f"idse.cli.{name}")
+        module.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0, 2 for an error, 130 for Ctrl-C)."""
-    args = build_parser().parse_args(_steered.separate(sys.argv[1:] if argv is None else argv))
+    words = _steered.separate(sys.argv[1:] if argv is None else argv)
+    args = build_parser(words).parse_args(words)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
     logging.basicConfig(level=level, format="idse: %(levelname)s: %(message)s", stream=sys.stderr)
     try:

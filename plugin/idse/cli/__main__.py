@@ -7,7 +7,16 @@ import os
 import sys
 from typing import NoReturn
 
-from idse.cli import main
+# numpy's OpenBLAS would start a thread per core, which spin for a while where x264 could run; no
+# command multiplies matrices that are worth them. What it starts itself is to know nothing of this.
+_THREADS = "OPENBLAS_NUM_THREADS"
+_chosen = os.environ.get(_THREADS)
+os.environ.setdefault(_THREADS, "1")
+
+from idse.cli import main  # noqa: E402 - imports numpy
+
+if _chosen is None:
+    del os.environ[_THREADS]
 
 
 def run() -> NoReturn:
