@@ -9,7 +9,7 @@ import numpy as np
 
 from idse.codecs import vae
 from idse.codecs.vae.container import HEADER_BYTES
-from idse.codecs.vae.latents import _side_index, bands, grid
+from idse.codecs.vae.latents import bands, grid, side_index
 from idse.codecs.vae.tables import SymbolReader
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "vae"
@@ -42,8 +42,8 @@ def make(kind, *, width=4, latents=6, seed=1, transform="gdn", steps=None, gain=
                 network.hyper_analysis[-1].weight *= gain
                 network.hyper_synthesis[-1].bias[latents:] += torch.linspace(-2, 4, latents)
             _tame(network)
-    curve = [(0.1, 100.0), (2.0, 5.0)]
-    return export.make(network, curve=curve, steps=steps, card={"seed": seed})
+    file = export.make(network, steps=steps, card={"seed": seed})
+    return export.sealed(file, metadata={"curve": [(0.1, 100.0), (2.0, 5.0)]})
 
 
 def _tame(network):
@@ -75,7 +75,7 @@ def symbols(data, network):
     z = None
     if prior.side is not None:
         shape = rows // prior.scale, columns // prior.scale
-        z = reader.read(prior.side, _side_index(prior, shape)).reshape(-1, *shape)
+        z = reader.read(prior.side, side_index(prior, shape)).reshape(-1, *shape)
     values = []
     for start, end in bands(prior, rows, columns):
         _, spreads = prior.parameters(z, start, end, columns)

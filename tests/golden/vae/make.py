@@ -38,7 +38,9 @@ def main():
     for kind in KINDS:
         path = HERE / f"tiny-{kind}.safetensors"
         steps = None if kind == "hyperprior" else (-1024, 3072)
-        write(path, export.serialise(make(kind, steps=steps)))
+        if path.exists():
+            raise SystemExit(f"{path} is there")
+        export.write(make(kind, steps=steps), path)
         network = model.load(path)
         for name, (sides, size) in STREAMS.items():
             if kind == "factorised" and name == "v1-odd":

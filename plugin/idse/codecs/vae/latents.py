@@ -52,7 +52,8 @@ def grid(network: Network, height: int, width: int) -> tuple[int, int]:
     return round_up(height, network.unit) // stride, round_up(width, network.unit) // stride
 
 
-def _side_index(prior: Prior, z: tuple[int, int]) -> npt.NDArray[np.int32]:
+def side_index(prior: Prior, z: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Return the table of every hyper latent of a plane ``(rows, columns)``, flat."""
     return np.repeat(np.arange(len(prior.side or ()), dtype=np.int32), z[0] * z[1])
 
 
@@ -72,8 +73,10 @@ class Latents:
         As given.
     height, width
         Of the picture.
+    side
+        Hyper latents and their tables, flat; None where the model has none.
     side_bits
-        What the hyper latents take.
+        What they take.
 
     Raises
     ------
@@ -87,36 +90,47 @@ class Latents:
         self._prior = prior = network.prior
         rows, columns = grid(network, *pixels.shape[:2])
         y = _analyse(pixels, network, (rows, columns))
-        self._z = _hyper_analyse(y, network)
+        z = _hyper_analyse(y, network)
         self._spreads = np.empty(y.shape, np.int16)
         self._bands = list(bands(prior, rows, columns))
         base = prior.delta(0)
         for start, end in self._bands:
             band = self._rows(start, end)
-            means, self._spreads[band] = prior.parameters(self._z, start, end, columns)
+            means, self._spreads[band] = prior.parameters(z, start, end, columns)
             y[band] -= means * np.float32(1 / OCTAVE)
             y[band] /= base
         # In units of each feature map's own step, as far from its mean as it is.
         self._distances = y
+        self.side: tuple[Integers, npt.NDArray[np.int32]] | None = None
         self.side_bits = 0.0
-        if self._z is not None and prior.side is not None:
-            self._side_index = _side_index(prior, self._z.shape[1:])
-            self.side_bits = prior.side.bits(self._z.ravel(), self._side_index)
+        if z is not None and prior.side is not None:
+            self.side = z.ravel(), side_index(prior, z.shape[1:])
+            self.side_bits = prior.side.bits(*self.side)
 
     def _rows(self, start: int, end: int) -> tuple[slice, slice]:
         return np.s_[:, start * self._prior.scale : end * self._prior.scale]
 
-    def _coded(
+    def scaled(self, step: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]]:
+        """Yield band after band: how many steps latents are from their mean, and their tables.
+
+        Both are ``(latents, h, w)``; the step is as of `bits`.
+        """
+        scale = np.float32(2.0 ** (-step / OCTAVE))
+        for start, end in self._bands:
+            band = self._rows(start, end)
+            yield self._distances[band] * scale, self._prior.index(self._spreads[band], step)
+
+    def coded(
         self, step: int, deadzone: float = 0.0
     ) -> Iterator[tuple[Integers, npt.NDArray[np.int32]]]:
-        """Yield every band's values and tables, flat."""
+        """Yield every band's values and tables, flat; parameters as of `bits`."""
         scale = np.float32(2.0 ** (-step / OCTAVE))
         for start, end in self._bands:
             band = self._rows(start, end)
             values = self._distances[band] * scale
             if deadzone:
                 nearer = np.maximum(np.abs(values) - np.float32(deadzone), 0)
-                values = np.copysign(nearer, values)
+                np.copysign(nearer, values, out=values)
             np.rint(values, out=values)
             np.clip(values, -MAX_VALUE, MAX_VALUE, out=values)
             index = self._prior.index(self._spreads[band], step)
@@ -132,15 +146,15 @@ class Latents:
         deadzone
             How much of a step latents are moved towards their mean before they are rounded.
         """
-        coded = self._coded(step, deadzone)
+        coded = self.coded(step, deadzone)
         return self.side_bits + sum(self._prior.tables.bits(v, i) for v, i in coded)
 
     def write(self, step: int, deadzone: float = 0.0) -> bytes:
         """Return the payload; parameters as of `bits`."""
         writer = SymbolWriter()
-        if self._z is not None and self._prior.side is not None:
-            writer.write(self._prior.side, self._z.ravel(), self._side_index)
-        for values, index in self._coded(step, deadzone):
+        if self.side is not None and self._prior.side is not None:
+            writer.write(self._prior.side, *self.side)
+        for values, index in self.coded(step, deadzone):
             writer.write(self._prior.tables, values, index)
         return writer.finish()
 
@@ -209,11 +223,11 @@ def read(
     z: Integers | None = None
     if prior.side is not None:
         shape = rows // prior.scale, columns // prior.scale
-        z = reader.read(prior.side, _side_index(prior, shape)).reshape(-1, *shape)
+        z = reader.read(prior.side, side_index(prior, shape)).reshape(-1, *shape)
     y = np.empty((prior.latents, rows, columns), np.float32)
     for start, end in bands(prior, rows, columns):
         means, spreads = prior.parameters(z, start, end, columns)
         index = prior.index(spreads, step)
         values = reader.read(prior.tables, index.ravel()).reshape(index.shape)
-        y[:, start * prior.scale : end * prior.scale] = prior.dequantise(values, index, means, step)
+        y[:, start * prior.scale : end * prior.scale] = prior.dequantise(values, means, step)
     return y

@@ -45,9 +45,6 @@ class Prior:
         of the step.
     base : int16 array ``(latents,)``
         log2 of each feature map's own step.
-    centroids : int16 array ``(tables, 2)``
-        How much nearer to 0 than v, in steps of 2^-10, latents of abs(v) = 1, and of more, lie on
-        average.
     hyper
         h_s: hyper latents to means and spreads, ``2 latents`` channels; None without.
     side
@@ -57,7 +54,6 @@ class Prior:
     tables: EntropyTables
     first: int
     base: npt.NDArray[np.int16]
-    centroids: npt.NDArray[np.int16]
     hyper: IntegerNetwork | None = None
     side: EntropyTables | None = None
 
@@ -65,12 +61,8 @@ class Prior:
         groups = 1 if self.hyper else len(self.base)
         if self.base.ndim != 1 or not groups or len(self.tables) % groups:
             raise ModelError("the model's steps and tables contradict each other")
-        if self.base.dtype != np.int16 or self.centroids.dtype != np.int16:
-            raise ModelError("the model's steps and centroids must be 16-bit integers")
-        if self.centroids.shape != (len(self.tables), 2):
-            raise ModelError(f"centroids of shape {self.centroids.shape} do not fit the tables")
-        if self.centroids.min() < 0 or self.centroids.max() > OCTAVE:
-            raise ModelError("a centroid is not within its cell")
+        if self.base.dtype != np.int16:
+            raise ModelError(f"the model's steps are {self.base.dtype}, expected int16")
         if abs(self.first) > _LONGEST:
             raise ModelError(f"first place {self.first} is beyond 32 octaves")
         if (self.hyper is None) != (self.side is None):
@@ -149,17 +141,7 @@ class Prior:
         return np.exp2(exponents).astype(np.float32)[:, None, None]
 
     def dequantise(
-        self,
-        values: Integers,
-        index: npt.NDArray[np.int32],
-        means: npt.NDArray[np.int32],
-        step: int,
+        self, values: Integers, means: npt.NDArray[np.int32], step: int
     ) -> npt.NDArray[np.float32]:
         """Return latents from what was coded, all ``(latents, h, w)``."""
-        size = np.abs(values)
-        which = 2 * index + (size > 1)
-        shrink = self.centroids.ravel().take(which) * np.float32(1 / OCTAVE)
-        y = np.copysign(np.where(size > 0, size - shrink, 0), values).astype(np.float32)
-        y *= self.delta(step)
-        y += means * np.float32(1 / OCTAVE)
-        return y
+        return values * self.delta(step) + means * np.float32(1 / OCTAVE)

@@ -126,6 +126,11 @@ class EntropyTables:
         """Return where symbols are their table's escape."""
         return np.flatnonzero(symbols.view(np.uint32) == self._lasts.take(index))
 
+    def places(self, values: Integers, index: Indices) -> npt.NDArray[np.int32]:
+        """Return which of ``frequencies`` each value has; as ``values``."""
+        places: npt.NDArray[np.int32] = self._starts.take(index) + self.symbols(values, index)
+        return places
+
     def bits(self, values: Integers, index: Indices) -> float:
         """Return what the range coder takes for values, in bits, but for its last two bytes.
 

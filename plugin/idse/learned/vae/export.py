@@ -23,7 +23,7 @@ from idse.learned.vae.networks import MIN_SCALE, HyperpriorVae
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from idse.learned.vae.networks import FactorisedVae
     from idse.learned.vae.prior import FactorisedPrior
@@ -45,62 +45,44 @@ DEFAULT_STEPS: Final = {
 
 _EXACT: Final = 1 << 53
 
+# Of a model that was never measured.
+_NO_CURVE: Final = ((1.0, 1.0),)
+
 # Frequencies, and the number that the first belongs to.
 _Tables = list[tuple[npt.NDArray[np.uint16], int]]
-
-
-def export(
-    vae: FactorisedVae | HyperpriorVae,
-    path: str | os.PathLike[str],
-    *,
-    curve: Sequence[tuple[float, float]],
-    steps: tuple[int, int] | None = None,
-    centroids: npt.NDArray[np.int16] | None = None,
-    card: dict[str, Any] | None = None,
-) -> None:
-    """Write a model file.
-
-    Parameters
-    ----------
-    vae
-        Trained.
-    path
-        Ends in ``.safetensors``; replaced whole or not at all.
-    curve
-        Bits per pixel and mean squared error on photographs, rising in rate
-        (`idse.learned.vae.calibrate`).
-    steps
-        Finest and coarsest step that the model is good for: 1024 times their binary logarithm;
-        `DEFAULT_STEPS` of its architecture by default.
-    centroids
-        As `idse.codecs.vae.Prior` has them; 0 by default.
-    card
-        How the model was made.
-
-    Raises
-    ------
-    ModelError
-        Its weights do not fit into integers.
-    OutputError
-        The file cannot be written.
-    """
-    file = make(vae, curve=curve, steps=steps, centroids=centroids, card=card)
-    write_atomically(path, serialise(file))
 
 
 def make(
     vae: FactorisedVae | HyperpriorVae,
     *,
-    curve: Sequence[tuple[float, float]],
     steps: tuple[int, int] | None = None,
-    centroids: npt.NDArray[np.int16] | None = None,
     card: dict[str, Any] | None = None,
 ) -> ModelFile:
-    """Return what `export` writes."""
+    """Return a model file with the network's own probabilities.
+
+    `idse.learned.vae.calibrate.calibrated` makes one that knows photographs.
+
+    Parameters
+    ----------
+    vae
+        Trained.
+    steps
+        Finest and coarsest step that the model is good for: 1024 times their binary logarithm;
+        `DEFAULT_STEPS` of its architecture by default.
+    card
+        How the model was made.
+
+    Raises
+    ------
+    InputError
+        The steps are the wrong way round.
+    ModelError
+        The network's weights do not fit into integers.
+    """
     steps = steps or DEFAULT_STEPS[vae.config.architecture]
     if not steps[0] <= steps[1]:
         raise InputError(f"steps from {steps[0]} to {steps[1]}: give the finer one first")
-    base = np.rint(vae.log2_base.detach().double().numpy() * OCTAVE).astype(np.int16)
+    base = np.rint(vae.log2_base.detach().double().cpu().numpy() * OCTAVE).astype(np.int16)
     tensors = _transform_tensors(vae) | {"base": base}
     layers: list[dict[str, Any]] = []
     if isinstance(vae, HyperpriorVae):
@@ -112,8 +94,6 @@ def make(
     else:
         first = -steps[1]
         tensors |= _named("tables", _factorised_tables(vae, base, steps))
-    count = len(tensors["tables.sizes"])
-    tensors["centroids"] = np.zeros((count, 2), np.int16) if centroids is None else centroids
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -121,19 +101,36 @@ def make(
         "config": json.dumps(dataclasses.asdict(vae.config), sort_keys=True),
         "first": json.dumps(first),
         "hyper": json.dumps(layers, sort_keys=True),
-        "steps": json.dumps(list(steps)),
-        "curve": json.dumps([list(point) for point in curve]),
+        "steps": json.dumps(steps),
+        "curve": json.dumps(_NO_CURVE),
         "card": json.dumps(card or {}, sort_keys=True),
     }
-    metadata["identity"] = identity_of(metadata, tensors).hex()
-    return ModelFile(name="exported", metadata=metadata, tensors=tensors)
+    return sealed(ModelFile(name="new", metadata=metadata, tensors=tensors))
 
 
-def serialise(file: ModelFile) -> bytes:
-    """Return a model file's bytes."""
+def sealed(
+    file: ModelFile,
+    *,
+    tensors: Mapping[str, npt.NDArray[Any]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> ModelFile:
+    """Return a model file with other tensors, or metadata (of which JSON is made)."""
+    strings = file.metadata | {key: json.dumps(value) for key, value in (metadata or {}).items()}
+    content = file.tensors | dict(tensors or {})
+    strings["identity"] = identity_of(strings, content).hex()
+    return ModelFile(name=file.name, metadata=strings, tensors=content)
+
+
+def write(file: ModelFile, path: str | os.PathLike[str]) -> None:
+    """Write a model file; its name ends in ``.safetensors``.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written; what was there still is.
+    """
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in file.tensors.items()}
-    data: bytes = safetensors.numpy.save(tensors, file.metadata)
-    return data
+    write_atomically(path, safetensors.numpy.save(tensors, file.metadata))
 
 
 def _transform_tensors(vae: FactorisedVae | HyperpriorVae) -> Tensors:
@@ -273,11 +270,11 @@ def integer_layer(module: nn.Module, *, relu: bool, limit: int, fraction: int) -
     if isinstance(module, nn.ConvTranspose2d):
         weight, shuffle = _as_shuffled(module), 2
     elif isinstance(module, nn.Conv2d) and module.stride == (1, 1):
-        weight, shuffle = module.weight.detach().double().numpy(), 1
+        weight, shuffle = module.weight.detach().double().cpu().numpy(), 1
     else:
         raise ModelError(f"{module} has no integer form: use stride 1, or transposed stride 2")
     assert module.bias is not None
-    bias = np.repeat(module.bias.detach().double().numpy(), shuffle**2)
+    bias = np.repeat(module.bias.detach().double().cpu().numpy(), shuffle**2)
     largest = np.abs(weight).max(axis=(1, 2, 3))
     sums = np.abs(weight).sum(axis=(1, 2, 3)) * limit + np.abs(bias) * 2**fraction
     # Of each row the most places that 16 bits, and sums below 2^52, leave room for.
@@ -307,7 +304,7 @@ def _as_shuffled(module: nn.ConvTranspose2d) -> npt.NDArray[np.float64]:
     shape = module.kernel_size, module.stride, module.padding, module.output_padding
     if shape != ((5, 5), (2, 2), (2, 2), (1, 1)):
         raise ModelError(f"{module} has no integer form: use 5x5, stride 2")
-    kernel = module.weight.detach().double().numpy().transpose(1, 0, 2, 3)
+    kernel = module.weight.detach().double().cpu().numpy().transpose(1, 0, 2, 3)
     taps = {0: [(0, 4), (1, 2), (2, 0)], 1: [(1, 3), (2, 1)]}
     out = np.zeros((kernel.shape[0], 2, 2, kernel.shape[1], 3, 3))
     for i in (0, 1):

@@ -9,7 +9,7 @@ see `idse.codecs.vae.Network`), ``card`` (JSON: how it was made) and ``identity`
 - ``analysis.*``, ``hyper_analysis.*``: the encoder's networks, float16 or float32;
 - ``synthesis.*``: the decoder's;
 - ``tables.frequencies`` (uint16), ``tables.sizes`` and ``tables.lows`` (int32); ``side.*`` alike;
-- ``base`` and ``centroids`` (int16);
+- ``base`` (int16);
 - ``hyper.N.weight`` (int16), ``hyper.N.bias`` (int64), ``hyper.N.shift`` (uint8).
 
 ``identity`` is the SHA-256 of all that decoding depends on (`identity_of`): another encoder for the
@@ -200,7 +200,6 @@ def prior_of(file: ModelFile) -> Prior:
         tables=_tables(file, "tables"),
         first=file.value("first", int),
         base=_tensor(file, "base"),
-        centroids=_tensor(file, "centroids"),
         hyper=hyper,
         side=side,
     )
