@@ -31,7 +31,7 @@ from idse.errors import IdseError
 from idse.evaluation.metrics import ms_ssim, psnr, ssim
 from idse.evaluation.table import markdown_table, write_results
 from idse.files import write_atomically
-from idse.learned.vae.export import make, serialise
+from idse.learned.vae.export import make
 from idse.learned.vae.model import load, network_of
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.train import read_checkpoint
@@ -78,8 +78,6 @@ THESIS: dict[str, tuple[tuple[float, ...], ...]] = {
         (0.83, 0.91, 0.94, 0.97, 0.98, 0.98, 0.99, 0.99),
     ),
 }
-# What a model of one rate is exported with: nobody chooses among them by it.
-_CURVE = ((0.06, 300.0), (2.0, 10.0))
 
 
 def measure(pixels: Pixels, decoded: Pixels, size: int) -> Figures:
@@ -150,13 +148,11 @@ class Bench:
 
 
 def single(path: Path) -> Network:
-    """Return the network of a checkpoint, by way of the model file that it would become."""
+    """Return the network of a checkpoint, with the probabilities that its loss was set by."""
     state = read_checkpoint(path)
     vae = build(VaeConfig(**json.loads(state["plan"])["model"]))
     vae.load_state_dict(state["network"])
-    file = make(vae, curve=_CURVE)
-    assert serialise(file)
-    return network_of(file)
+    return network_of(make(vae))
 
 
 def summary(figures: Sequence[Figures], target: float) -> Figures:

@@ -23,7 +23,7 @@ def test_files_are_as_large_as_estimated(architecture: str) -> None:
     torch.manual_seed(0)
     vae = build(VaeConfig(architecture=architecture, width=12, latents=24))
     start_from(vae, pictures[:3])
-    network = network_of(make(vae, curve=[(0.1, 100.0), (1.0, 10.0)]))
+    network = network_of(make(vae))
     pixels = (255 * pictures[3]).round().byte().permute(1, 2, 0).numpy()
     for octave in (-1, 0, 2):
         coded = encode(pixels, network, step=1024 * octave)
