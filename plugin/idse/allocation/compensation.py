@@ -14,7 +14,7 @@ HALVING_QP = 6.0
 MARGIN = 0.5
 
 _BIN = 0.125
-_STEPS = 12  # leaves 0.01 QP of the range, an order below a bin
+_ROUNDING = 1e-9  # of sums of bits; where every offset ends at 0, the size is met and not passed
 
 
 class RateLedger:
@@ -36,11 +36,21 @@ class RateLedger:
     """
 
     def __init__(self, max_offset: float, high: float) -> None:
-        self._low = -max_offset
-        self._high = high
         # Twice the range: a constant may bring back what lies beyond the bounds.
         self._centres = np.arange(-2 * max_offset, 2 * max_offset + _BIN, _BIN)
         self._bits = np.zeros((2, self._centres.size))  # free, protected
+        self._factors = np.exp2(-self._centres / HALVING_QP)
+        # Constants to choose from, and which bins each of them brings to the bounds.
+        self._constants = np.arange(-MARGIN, high - self._centres[0] + _BIN, _BIN)
+        tops = [high, min(high, 0.0)]
+        self._bounds = [np.exp2(-bound / HALVING_QP) for bound in (-max_offset, *tops)]
+        self._first = self._bin_at(-max_offset)
+        self._last = [self._bin_at(top) for top in tops]
+
+    def _bin_at(self, bound: float) -> npt.NDArray[np.intp]:
+        """Return, for every constant, the first bin that it lifts to a bound, or their number."""
+        found = np.searchsorted(self._centres, bound - self._constants)
+        return np.asarray(found, np.intp)
 
     def add(
         self, base: FloatMap, rate: FloatMap, protected: npt.NDArray[np.bool_], *, keep: float
@@ -50,29 +60,41 @@ class RateLedger:
         last = self._centres.size - 1
         index = np.rint((base - self._centres[0]) / _BIN)
         index = np.clip(index, 0, last).astype(np.intp)
-        for row, mask in enumerate([~protected, protected]):
-            self._bits[row] += np.bincount(
-                index[mask], weights=rate[mask], minlength=self._centres.size
-            )
+        index += protected * self._centres.size  # the second row's bins follow the first one's
+        counted = np.bincount(index.ravel(), weights=rate.ravel(), minlength=self._bits.size)
+        self._bits += counted.reshape(self._bits.shape)
 
     def constant(self) -> float:
         """Return the QP to add to every offset, at least 0; 0 while nothing was counted.
 
         Where the bounds leave no way to reach the unsteered size, the bound wins.
         """
-        total = float(self._bits.sum())
+        total = float(self._bits.sum()) * (1 + _ROUNDING)
         if total <= 0:
             return 0.0
-        low, high = self._low - self._centres[-1], self._high - self._centres[0]
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            if self._size(middle) > total:
-                low = middle
-            else:
-                high = middle
-        return max(0.0, float(high) + MARGIN)
+        sizes = self._sizes()
+        after = int(np.argmax(sizes <= total))
+        if sizes[after] > total:
+            return float(self._constants[-1]) + MARGIN
+        if after == 0:
+            return 0.0
+        # Between two constants the size is all but linear.
+        step = (sizes[after - 1] - total) / (sizes[after - 1] - sizes[after])
+        return float(self._constants[after - 1] + step * _BIN) + MARGIN
 
-    def _size(self, constant: float) -> float:
-        offsets = np.clip(self._centres + constant, self._low, self._high)
-        factors = np.exp2(-np.stack([offsets, np.minimum(offsets, 0)]) / HALVING_QP)
-        return float((self._bits * factors).sum())
+    def _sizes(self) -> npt.NDArray[np.float64]:
+        """Return the size at every constant: of bins at the lower bound, between, and at the upper.
+
+        Sums over bins are differences of sums from the first one.
+        """
+        ahead = ((0, 0), (1, 0))
+        plain = np.cumsum(np.pad(self._bits, ahead), axis=1)
+        scaled = np.cumsum(np.pad(self._bits * self._factors, ahead), axis=1)
+        between = np.exp2(-self._constants / HALVING_QP)
+        sizes = np.zeros(self._constants.size)
+        low, *tops = self._bounds
+        for row, (last, top) in enumerate(zip(self._last, tops, strict=True)):
+            sizes += low * plain[row, self._first]
+            sizes += between * (scaled[row, last] - scaled[row, self._first])
+            sizes += top * (plain[row, -1] - plain[row, last])
+        return sizes
