@@ -332,7 +332,7 @@ def test_report_has_every_field_and_tune_machine_prints_what_it_sets(clip, tmp_p
         *("frames", "frames_analysed", "frames_unsteered", "bytes", "seconds"),
         *("analysis_seconds", "encode_seconds", "peak_rss_bytes", "x264_build", "model"),
         *("warnings", "frames_measured", "segments", "scaled_to", "scaled_because"),
-        "parameters_set",
+        *("parameters_set", "frames_simplified", "segments_simplified"),
     }
     assert report["frames"] == report["frames_unsteered"] == 25
     assert report["bytes"] == (tmp_path / "o.mp4").stat().st_size

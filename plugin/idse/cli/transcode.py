@@ -142,4 +142,8 @@ class _ProgressLine(PhaseLine):
 def _summary(report: Report) -> str:
     steered = f", {report.frames_analysed} analysed" if report.model else ", not steered"
     text = f"{report.frames} frames{steered}, {report.bytes} bytes in {report.seconds:.1f} s"
+    if report.segments_simplified:
+        text += (
+            f", {report.frames_simplified} simplified in {len(report.segments_simplified)} segments"
+        )
     return text if report.parameters_set is None else f"{text}, x264 with {report.parameters_set}"

@@ -16,6 +16,7 @@ from idse.allocation.matrices import MAX_SLOPE, check_slope
 from idse.allocation.policy import OffsetPolicy
 from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
+from idse.pipeline.rate import VIDEO_FALLBACKS
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision import DEFAULT_MODEL
 
@@ -50,6 +51,19 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         metavar="auto|HEIGHT|WxH",
         help="scale larger pictures down to this; auto measures on a few frames which size gives "
         "the network's outputs for the fewest bytes (never scaled)",
+    )
+    group.add_argument(
+        "--fallback",
+        choices=VIDEO_FALLBACKS,
+        help="simplify pictures by a learned codec in segments of 2 seconds in which x264 cannot "
+        "hold --maxrate or --bitrate at any QP, which a first encode tells (never)",
+    )
+    group.add_argument(
+        "--vae-model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="model of the learned codec; may be repeated (those that came with idse)",
     )
 
 
@@ -226,6 +240,8 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         matrices=_matrices(args.matrices or "auto"),
         two_pass=args.two_pass,
         max_resolution=MaxResolution.parse(args.max_resolution) if args.max_resolution else None,
+        fallback=args.fallback,
+        vae_models=tuple(args.vae_model),
     )
 
 

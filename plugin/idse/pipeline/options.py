@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from idse.allocation.matrices import check_slope
 from idse.errors import InputError
+from idse.pipeline.rate import VIDEO_FALLBACKS, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,11 @@ class EncodeOptions:
         Encode twice, the second time by the first one's statistics; needs ``bitrate`` in options.
     max_resolution
         What size pictures are scaled down to before anything else sees them; None leaves them.
+    fallback
+        ``"vae-h264"`` simplifies pictures where x264 cannot hold the rate
+        (:mod:`idse.pipeline.simplify`); None leaves them.
+    vae_models
+        Of the fallback, names or files; empty for those that came with the package.
     """
 
     preset: str = "medium"
@@ -40,12 +46,21 @@ class EncodeOptions:
     matrices: float | None = None
     two_pass: bool = False
     max_resolution: MaxResolution | None = None
+    fallback: str | None = None
+    vae_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.matrices is not None:
             check_slope(self.matrices)
         if self.two_pass and "bitrate" not in self.options:
             raise InputError("two passes need a bitrate to aim for: give --bitrate")
+        if self.fallback is not None:
+            if self.fallback not in VIDEO_FALLBACKS:
+                known = ", ".join(VIDEO_FALLBACKS)
+                raise InputError(f"fallback {self.fallback!r} is none for videos: give {known}")
+            Rate.of(self.options)
+        elif self.vae_models:
+            raise InputError(f"VAE model {self.vae_models[0]} is for a fallback: ask for one")
         if self.two_pass and not {"pass", "stats"}.isdisjoint(self.options):
             raise InputError("two_pass sets the x264 options pass and stats itself: leave them out")
 
@@ -64,7 +79,7 @@ class Progress:
         Of video, so far.
     phase
         ``"encode"``, or ``"pass 1"`` and ``"pass 2"``; before them what trial encodes are for:
-        ``"measure"``, ``"guard, steered"``, ``"guard, stock"``, ``"search"``...
+        ``"look"``, ``"measure"``, ``"guard, steered"``, ``"guard, stock"``, ``"search"``...
     """
 
     frames: int

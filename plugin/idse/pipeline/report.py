@@ -52,6 +52,10 @@ class Report:
     parameters_set
         x264 options that steering set because nobody had chosen any of them
         (:mod:`idse.allocation.base`), as in ``"aq-mode=2:qcomp=0.7"``; None where it set none.
+    frames_simplified
+        Frames that a fallback has replaced (:mod:`idse.pipeline.simplify`).
+    segments_simplified
+        Where: seconds at which segments of two seconds begin.
     """
 
     frames: int
@@ -70,6 +74,8 @@ class Report:
     scaled_to: str | None = None
     scaled_because: str | None = None
     parameters_set: str | None = None
+    frames_simplified: int = 0
+    segments_simplified: tuple[float, ...] = ()
 
     def to_json(self) -> str:
         """Return the report as one JSON object over several lines."""

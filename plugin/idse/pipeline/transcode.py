@@ -20,6 +20,7 @@ from idse.pipeline.parameters import SetParameters, set_parameters
 from idse.pipeline.rehearsal import Lesson, check_rehearsal, rehearse
 from idse.pipeline.report import Report, Warnings, peak_rss_bytes
 from idse.pipeline.scaling import Scaler, check_limit, scaler_for
+from idse.pipeline.simplify import Simplifier, check_fallback, look
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
 from idse.pipeline.stage import Stage
@@ -126,6 +127,7 @@ class _Transcode:
             raise InputError(
                 f"two passes read the source twice, which {source!r} cannot do: give a file"
             )
+        check_fallback(encode, source)
         if encode.max_resolution is not None:
             check_limit(encode.max_resolution, encode, steering)
         if steering is not None:
@@ -144,6 +146,7 @@ class _Transcode:
         self._steering: Steering | None = None
         self._lesson = Lesson(maps=None)
         self._scaler: Scaler | None = None
+        self._simplifier: Simplifier | None = None
         self._origin: Origin | None = None
         self._set: SetParameters | None = None
 
@@ -166,6 +169,9 @@ class _Transcode:
         return self._report(size, time.perf_counter() - begin)
 
     def _passes(self, stack: ExitStack, source: Source, sink: Sink) -> int:
+        if self._encode.fallback is not None:
+            self._simplifier = look(self, source, self._encode, self._warnings)
+            self._driver.reset()
         maps: Maps | None = None
         if self._steer is not None:
             maps = self._origin = self._steer.open_maps(self._warnings)
@@ -240,6 +246,8 @@ class _Transcode:
             encoder, timeline = self.open_encoder(source, first, extra, steered=steered)
             with encoder:
                 items: Iterable[Item] = itertools.chain(head, [first], rest)
+                if self._simplifier is not None:
+                    items = self._simplifier.run(items)
                 if self._scaler is not None:
                     items = self._scaler.run(items)
                 work: Iterable[Work]
@@ -387,4 +395,6 @@ class _Transcode:
             scaled_to=self._scaler.size if self._scaler else None,
             scaled_because=self._scaler.why if self._scaler else None,
             parameters_set=self._set.base_line if self._set and not lesson.all_stock else None,
+            frames_simplified=self._simplifier.frames if self._simplifier else 0,
+            segments_simplified=self._simplifier.starts if self._simplifier else (),
         )

@@ -13,7 +13,7 @@ from idse.codecs import vae
 from idse.errors import IdseError, ModelError, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -104,10 +104,24 @@ class VaeCodec:
         InputError, ModelError, CodecError, MissingExtraError
             As `idse.codecs.vae.encode` and `networks`; ModelError also where torch fails.
         """
-        colours = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1)
+        return self._encoded(
+            lambda networks: vae.encode(_colours(pixels), networks, target_bytes=limit)
+        )
+
+    def coarsest(self, pixels: npt.NDArray[np.uint8]) -> Encoded:
+        """Code a picture in as few bytes as any model can; otherwise as `encode`."""
+
+        def code(networks: list[Network]) -> Encoded:
+            colours = _colours(pixels)
+            made = [vae.encode(colours, item, step=item.steps[1]) for item in networks]
+            return min(made, key=lambda item: len(item.data))
+
+        return self._encoded(code)
+
+    def _encoded(self, code: Callable[[list[Network]], Encoded]) -> Encoded:
         networks = self.networks()
         try:
-            return vae.encode(np.ascontiguousarray(colours), networks, target_bytes=limit)
+            return code(networks)
         except IdseError:
             raise
         # Out of memory, say: torch has exceptions of its own.
@@ -132,6 +146,10 @@ class VaeCodec:
             raise
         except Exception as error:
             raise ModelError(f"the VAE failed: {describe(error)}") from error
+
+
+def _colours(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1))
 
 
 @lru_cache(maxsize=8)
