@@ -45,7 +45,9 @@ VERSION: Final = "1"
 # What encoding alone needs.
 _ENCODER: Final = ("analysis.", "hyper_analysis.")
 
-_WEIGHTS: Final = Path(__file__).parent / "weights"
+# Beside those of other networks: of models that ship, the names begin just so.
+_WEIGHTS: Final = Path(__file__).parents[2] / "weights"
+_PREFIX: Final = "vae-"
 _MAX_FILE_BYTES: Final = 1 << 30
 
 T = TypeVar("T")
@@ -109,7 +111,7 @@ def identity_of(metadata: Mapping[str, str], tensors: Mapping[str, npt.NDArray[A
 
 def built_in() -> tuple[str, ...]:
     """Return the names of the models that came with the package."""
-    return tuple(sorted(path.stem for path in _WEIGHTS.glob("*.safetensors")))
+    return tuple(sorted(path.stem for path in _WEIGHTS.glob(f"{_PREFIX}*.safetensors")))
 
 
 def _path(path_or_name: str | os.PathLike[str]) -> Path:
