@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 FloatMap = npt.NDArray[np.float32]
 
-# Seconds that an analysis may take where pictures are analysed more often than that.
-_PATIENCE = 1.0
+# Seconds that an analysis may take where pictures are analysed more often than that. An old map is
+# moved to where it belongs; with less patience a machine that is busy would never have any.
+_PATIENCE = 5.0
 
 
 class MapRequest(Protocol):
