@@ -290,7 +290,7 @@ def main() -> int:
     made = parts.add_parser("examples", help="pictures, and what errors in them cost teachers")
     made.set_defaults(run=make_examples)
     network = parts.add_parser("network", help="the control network")
-    network.add_argument("--steps", type=int, default=300, help="end to end (%(default)s)")
+    network.add_argument("--steps", type=int, default=200, help="end to end (%(default)s)")
     network.add_argument("--batch", type=int, default=12, help="pictures a step (%(default)s)")
     network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")

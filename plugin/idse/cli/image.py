@@ -31,6 +31,7 @@ _EPILOG = """\
 examples:
   idse image street.png small.jpg                       as useful to networks as quality 75
   idse image street.png small.jpg --target-bytes 20k    no byte more than 20000
+  idse image street.png small.jpg --target-bytes 20k --control       tables by one forward pass
   idse image street.png small.jpg --model yolov4-tiny --accuracy 0.95
                                                         the smallest that shows it nearly the same
   idse image street.png stock.jpg --no-steer            plain libjpeg-turbo, to compare with

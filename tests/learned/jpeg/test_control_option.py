@@ -62,6 +62,14 @@ def test_tables_are_the_networks(encoder):
     assert again == files[1]
 
 
+def test_each_head_has_tables_of_its_own():
+    source = SourceImage(pixels=photo(224, 224))
+    options = JpegOptions(bpp=0.8, control=True)
+    names = ("student", "student@yolov4-tiny", "student@efficientnet-lite0")
+    files = {JpegEncoder(model=name).encode_image(source, options).data for name in names}
+    assert len({jpeg.read(data).tables[0].tobytes() for data in files}) == 3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 3), (40, 64)])
 def test_small_pictures(encoder, size):
     source = SourceImage(pixels=photo(*size))

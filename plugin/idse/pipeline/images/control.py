@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from idse.learned.jpeg.control import shipped
+from idse.learned.jpeg.control import BLEND, shipped
 
 if TYPE_CHECKING:
     from idse.allocation.tables import CoefficientPlan
@@ -19,7 +19,9 @@ _TRELLIS = 0.32
 _LOW = 3
 
 
-def controlled(plan: CoefficientPlan, description: Description, size: int) -> CoefficientPlan:
+def controlled(
+    plan: CoefficientPlan, description: Description, size: int, *, model: str
+) -> CoefficientPlan:
     """Return a plan whose tables are a control network's.
 
     What errors cost stays the plan's own: it chooses the coefficients.
@@ -32,8 +34,13 @@ def controlled(plan: CoefficientPlan, description: Description, size: int) -> Co
         Of the picture.
     size
         Bytes of the file, without metadata, at least 1.
+    model
+        Name of the network that the picture is for, or of a student's head for it. Tables are made
+        for it where the control network learned from it, and else for all that it learned from.
     """
-    shape = shipped().shape(description, size)
+    control = shipped()
+    name = model.rsplit("@", 1)[-1]
+    shape = control.shape(description, size, head=name if name in control.heads else BLEND)
     # The same scale then stands for the same steps of low luma frequencies as before, and lambda,
     # which follows from it, for the same price of a bit. High ones, most of a table, say nothing:
     # the smaller the file, the fewer of them are coded.

@@ -92,6 +92,11 @@ class Networks:
             else:
                 self._networks.append((model, 1.0))
 
+    @property
+    def name(self) -> str:
+        """What reports call them."""
+        return self._steering.name
+
     def _open_student(self, spec: str) -> None:
         try:
             self._student = _load_student(split_weight(spec)[0])

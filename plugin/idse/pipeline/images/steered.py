@@ -119,7 +119,7 @@ class SteeredImage:
             size = max(1, limit - overhead)
             description = describe(coefficients, self.layout)
             if options.control:
-                self.plan = controlled(self.plan, description, size)
+                self.plan = controlled(self.plan, description, size, model=networks.name)
             start = first_scale(self.plan, description, size)
         blocks = (self.layout, coefficients, self.plan.weights)
         self.search = Search(
