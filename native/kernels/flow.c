@@ -1,6 +1,5 @@
 #include "kernels.h"
 
-#include <math.h>
 #include <string.h>
 
 /* Where on an axis of `count` macroblocks a place lies: between two of them, or on the edge. */
@@ -11,9 +10,9 @@ static inline int place(float at, int count, float *fraction)
         at = 0;
     if (at > (float)(count - 1))
         at = (float)(count - 1);
-    const float low = floorf(at);
-    *fraction = at - low;
-    return (int)low;
+    const int low = (int)at;
+    *fraction = at - (float)low;
+    return low;
 }
 
 void idse_kernels_flow_back(const float *values, int planes, const float *vectors,

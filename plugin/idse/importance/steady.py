@@ -64,7 +64,8 @@ class SteadyMaps:
         if not log_weight.shape == held.shape == shape:
             return log_weight
         moved = kernels.carry(held[None], field.vectors, np.ones(shape, np.float32))[0]
-        still = (field.reliability >= 1) & ~field.vectors.any(axis=-1)
+        dx, dy = field.vectors[..., 0], field.vectors[..., 1]
+        still = (field.reliability >= 1) & (dx == 0) & (dy == 0)
         slack = np.where(still, _STILL_SLACK, _SLACK * field.reliability)
         self._held = np.clip(moved, log_weight - slack, log_weight + slack)
         return self._held
