@@ -6,7 +6,7 @@ the system's ffmpeg with its own libx264 and the parameters that steered video s
 (``idse.allocation.base``): the same AQ and qcomp, CRF, threads. Every ratio is the median over the
 turns, of processor time in user and system mode, children included. Run it on an idle machine.
 
-    python tools/bench/speed.py [--runs 3] [--student MODEL] [--before FILE.json]
+    python tools/bench/speed.py [--runs 3] [--student MODEL]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_common import CACHE, command_line, data, machine, need, parser
+from bench_common import CACHE, RESULTS, command_line, data, machine, need, parser
 
 from idse.allocation.base import BASE_OPTIONS
 from idse.evaluation.table import markdown_table, write_results
@@ -326,7 +326,10 @@ def options() -> argparse.Namespace:
     made.add_argument("--input", type=Path, help="clip (default: intel-car-detection.mp4)")
     made.add_argument("--runs", type=int, default=3)
     made.add_argument("--student", default="student", metavar="MODEL")
-    made.add_argument("--before", type=Path, help="earlier results, whose profile is shown, too")
+    before = RESULTS / "speed_before.json"
+    made.add_argument(
+        "--before", type=Path, default=before, help="earlier results, whose profile is shown, too"
+    )
     return made.parse_args()
 
 
@@ -351,7 +354,6 @@ def text_of(results: dict[str, Any], comparisons: list[Comparison]) -> str:
     if results["profile"]:
         text += "\n## Where the time goes\n\n1080p, preset medium, by perf.\n\n"
         text += profile_table(results["profile"])
-    if results["before"]:
         text += "\nBefore this was looked into, with maps from a file for every frame:\n\n"
         text += profile_table(results["before"])
     return text
@@ -386,7 +388,7 @@ def main() -> None:
         "runs": runs,
         "starts": begun,
         "profile": parts,
-        "before": json.loads(args.before.read_text("utf-8"))["profile"] if args.before else None,
+        "before": json.loads(args.before.read_text("utf-8"))["profile"],
         "comparisons": [asdict(found) for found in comparisons],
     }
     text = text_of(results, comparisons)
