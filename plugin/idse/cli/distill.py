@@ -29,8 +29,13 @@ examples:
   idse distill --model my.onnx=2 --model package.module:factory --images photos --out a.safetensors
   idse transcode in.mp4 out.mp4 --model street.safetensors
 
-Lessons are kept by content in IDSE_HOME: other steps or seeds cost only the training. Exit code 0,
-2 for an error, 130 for Ctrl-C.
+Lessons are kept by content in IDSE_HOME: other steps or seeds cost only the training. What is kept
+of the gain in bytes, idse eval says, on pictures that were not learned from:
+
+  idse eval others --config "exact: --model my.onnx" --config "student: --model my.safetensors" \\
+      --config "stock: --no-steer" --anchor stock --judge my.onnx
+
+Exit code 0, 2 for an error, 130 for Ctrl-C.
 """
 # A picture of this many is held out, and the end of a video.
 _HELD = 8

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from idse.errors import InputError
+from idse.learned.student.base import load_base
 from idse.learned.student.examples import Raw, examples, find_units, raw, scales
 from idse.learned.student.export import load_folded, write_student
 from idse.learned.student.judge import judge
@@ -176,7 +177,9 @@ def _network(names: Sequence[str], seed: int, start: StudentFile | None) -> Stud
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = StudentNetwork(ops, output, normalised=start is None)
-    if start is not None:
+    if start is None:
+        load_base(network)
+    else:
         load_folded(network, start, names)
     return network
 

@@ -1,8 +1,10 @@
 """The student as a program of few operations, which torch trains and a small kernel runs.
 
-A U of depthwise separable convolutions: down to a 32nd of the input, where a mean over the whole
-picture says how much it matters beside others, and back up to a quarter, where each head says how
-the importance is spread. Batch normalisation is there in training only.
+The way down is the first half of MobileNetV2 with the weights that it learned on ImageNet (its
+activations not bounded at 6): some hundreds of pictures teach such a network what a teacher looks
+at, but not what objects are. Only the way up is trained: at a 16th of the input, where a mean over
+the whole picture says how much it matters beside others, and back to a quarter, where each head
+says how the importance is spread. Batch normalisation is there in training only.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-# Samples of the input, and what its sides are multiples of: strides go down to 32.
-AREA = 61440
-MULTIPLE = 32
+# Samples of the input, and what its sides are multiples of: strides go down to 16.
+AREA = 28672
+MULTIPLE = 16
 # Input = (code value - mean) / std for Y, Cb, Cr at 8 bit.
 MEAN = (112.0, 128.0, 128.0)
 STD = (64.0, 32.0, 32.0)
@@ -29,8 +31,15 @@ STRIDE = 4
 # Of batch normalisation.
 EPSILON = 1e-5
 
-_WIDTHS = (16, 32, 64, 96, 128)  # channels at strides 2, 4, 8, 16, 32
-_DEPTHS = (0, 1, 2, 3, 3)  # residual blocks at those strides, on the way down
+# Expansion, output channels, repeats and stride of the first: table 2 of Sandler et al.,
+# "MobileNetV2: Inverted Residuals and Linear Bottlenecks", up to a 16th of the input.
+_STEM = 32
+_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2))
+# Channels on the way up, at a 4th, an 8th and a 16th of the input, and residual blocks there.
+_WIDTHS = (32, 64, 96)
+_DEPTHS = (1, 1, 2)
+# Prefix of the names of what is not trained.
+_BASE = "base"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,7 @@ class _Builder:
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.channels = [3]
+        self.prefix = _BASE
 
     def _push(self, op: Op) -> int:
         self.ops.append(op)
@@ -85,7 +95,7 @@ class _Builder:
             inputs=(x,),
             out=len(self.channels),
             activation=activation,
-            name=f"conv{len(self.ops)}",
+            name=f"{self.prefix}{len(self.ops)}",
             channels=channels,
             kernel=kernel,
             stride=stride,
@@ -99,7 +109,7 @@ class _Builder:
             inputs=(x,),
             out=len(self.channels),
             activation="relu",
-            name=f"conv{len(self.ops)}",
+            name=f"{self.prefix}{len(self.ops)}",
             channels=self.channels[x],
             kernel=kernel,
             stride=stride,
@@ -124,22 +134,38 @@ class _Builder:
         return self.simple("add", x, change, activation="relu")
 
 
+def _base(b: _Builder) -> list[int]:
+    """Append the way down; return the buffers at a 4th, an 8th and a 16th of the input."""
+    x = b.conv(0, _STEM, kernel=3, stride=2)
+    levels = []
+    for expansion, channels, repeats, first in _STAGES:
+        for repeat in range(repeats):
+            wide = x if expansion == 1 else b.conv(x, expansion * b.channels[x])
+            deep = b.depthwise(wide, stride=1 if repeat else first)
+            found = b.conv(deep, channels, activation="none")
+            x = b.simple("add", x, found) if repeat else found
+        levels.append(x)
+    return levels[1:]
+
+
 def student_program(heads: int) -> tuple[list[Op], int]:
     """Return the operations of a student with so many heads, and the buffer of its map."""
     b = _Builder()
-    x = b.conv(0, _WIDTHS[0], kernel=3, stride=2)
-    levels = []
-    for width, depth in zip(_WIDTHS[1:], _DEPTHS[1:], strict=True):
-        x = b.conv(b.depthwise(x, stride=2), width)
-        kernel = 5 if width == _WIDTHS[-1] else 3
-        for _ in range(depth):
-            x = b.residual(x, kernel)
-        levels.append(x)
+    *levels, x = _base(b)
+    b.prefix = "conv"
+    x = b.conv(x, _WIDTHS[-1])
+    for _ in range(_DEPTHS[-1]):
+        x = b.residual(x, kernel=5)
     whole = b.conv(b.conv(b.simple("mean", x), _WIDTHS[-1]), _WIDTHS[-1], activation="none")
     x = b.simple("add", x, whole, activation="relu")
-    for level in reversed(levels[:-1]):
-        up = b.simple("upsample", b.conv(x, b.channels[level], activation="none"))
-        x = b.residual(b.simple("add", level, up, activation="relu"))
+    for level, width, depth in zip(
+        reversed(levels), reversed(_WIDTHS[:-1]), reversed(_DEPTHS[:-1]), strict=True
+    ):
+        up = b.simple("upsample", b.conv(x, width, activation="none"))
+        beside = b.conv(level, width, activation="none")
+        x = b.simple("add", up, beside, activation="relu")
+        for _ in range(depth):
+            x = b.residual(x)
     return b.ops, b.conv(x, heads, kernel=3, activation="none")
 
 
@@ -151,14 +177,15 @@ class StudentNetwork(nn.Module):
     ops, output
         As `student_program` returns them.
     normalised
-        Whether hidden convolutions are followed by batch normalisation: to train from scratch.
-        Without, they have biases: to go on from what a file holds.
+        Whether hidden convolutions that are trained are followed by batch normalisation: to train
+        from scratch. Without, they have biases: to go on from what a file holds.
     """
 
     def __init__(self, ops: Sequence[Op], output: int, *, normalised: bool) -> None:
         super().__init__()
         self.ops = tuple(ops)
         self.output = output
+        self._last = max(op.out for op in ops if op.name.startswith(_BASE))
         self.convs: dict[str, nn.Conv2d] = {}
         self.norms: dict[str, nn.BatchNorm2d] = {}
         channels = {0: 3}
@@ -171,7 +198,8 @@ class StudentNetwork(nn.Module):
             if op.inputs[0] in single:
                 single.add(op.out)
             # A single sample is nothing to normalise by.
-            bare = normalised and op.out != output and op.out not in single
+            base = op.name.startswith(_BASE)
+            bare = normalised and not base and op.out != output and op.out not in single
             self.convs[op.name] = nn.Conv2d(
                 channels[op.inputs[0]],
                 op.channels,
@@ -183,6 +211,8 @@ class StudentNetwork(nn.Module):
             )
             if bare:
                 self.norms[op.name] = nn.BatchNorm2d(op.channels, eps=EPSILON)
+            if base:
+                self.convs[op.name].requires_grad_(requires_grad=False)
         # Dictionaries of their own, so that types are known.
         for kind, modules in (("conv", self.convs), ("norm", self.norms)):
             for name, module in modules.items():
@@ -201,10 +231,26 @@ class StudentNetwork(nn.Module):
         Tensor
             ``(n, heads, rows / STRIDE, columns / STRIDE)``.
         """
+        return self.trained(self.base(x))
+
+    def base(self, x: Tensor) -> dict[int, Tensor]:
+        """Return what is not trained says about pictures: the buffers that `trained` reads."""
         buffers = {0: x}
+        later: set[int] = set()
         for op in self.ops:
-            buffers[op.out] = self._run(op, [buffers[i] for i in op.inputs])
-        return buffers[self.output]
+            if op.out <= self._last:
+                buffers[op.out] = self._run(op, [buffers[i] for i in op.inputs])
+            else:
+                later |= set(op.inputs)
+        return {i: value for i, value in buffers.items() if i in later}
+
+    def trained(self, buffers: Mapping[int, Tensor]) -> Tensor:
+        """Return the map of what `base` returned."""
+        found = dict(buffers)
+        for op in self.ops:
+            if op.out > self._last:
+                found[op.out] = self._run(op, [found[i] for i in op.inputs])
+        return found[self.output]
 
     def _run(self, op: Op, inputs: list[Tensor]) -> Tensor:
         first = inputs[0]

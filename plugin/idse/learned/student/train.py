@@ -36,6 +36,8 @@ _CLIP = 2.0
 _DECAY = 1e-2
 # Standard deviations of what is done to the input: contrast, brightness and saturation.
 _CONTRAST, _BRIGHTNESS, _SATURATION = 0.1, 0.1, 0.15
+# Looks at every picture that are kept: as it is, mirrored, and both in other colours.
+_LOOKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,23 +142,25 @@ def train(
     learned = [item for item in examples if not item.held]
     if not learned:
         raise InputError("there are no pictures to learn from: give more of them")
-    network.train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    adam = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=_DECAY)
+    trained = [value for value in network.parameters() if value.requires_grad]
+    adam = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=_DECAY)
     key = str(asdict(plan) | {"pictures": len(learned), "heads": len(learned[0].target)})
     begin, mean = _resume(network, adam, checkpoint, key)
+    looks = _look(network, learned, plan.seed)
+    network.train()
     shown = time.monotonic()
     for step in range(begin, plan.steps):
         for group in adam.param_groups:
             group["lr"] = plan.rate * _pace(step, plan.steps)
-        x, target = _batch(learned, plan, step)
+        buffers, target = _batch(looks, plan, step)
         adam.zero_grad(set_to_none=True)
-        cost = loss(network(x), target)
+        cost = loss(network.trained(buffers), target)
         value = float(cost.detach())
         if not math.isfinite(value):
             raise ModelError(f"training failed at step {step}: the loss is {value}")
         cost.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
+        torch.nn.utils.clip_grad_norm_(trained, _CLIP)
         adam.step()
         mean = value if not step else 0.98 * mean + 0.02 * value
         if progress is not None:
@@ -177,21 +181,55 @@ def _pace(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def _batch(learned: Sequence[Example], plan: TrainingPlan, step: int) -> tuple[Tensor, Tensor]:
-    """Return input and target of a step: pictures of one shape."""
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """One look at an example: what the part that is not trained says, and the targets."""
+
+    buffers: dict[int, Tensor]
+    target: Tensor
+
+
+def _look(network: StudentNetwork, learned: Sequence[Example], seed: int) -> list[list[_Seen]]:
+    """Return several looks at every example, mirrored and in other colours."""
+    network.eval()
+    return [
+        [_seen(network, item, np.random.default_rng((seed, i, k)), k) for k in range(_LOOKS)]
+        for i, item in enumerate(learned)
+    ]
+
+
+def _seen(
+    network: StudentNetwork, item: Example, random: np.random.Generator, number: int
+) -> _Seen:
+    planes, target = item.planes.astype(np.float32)[None], item.target
+    if number > 1:
+        gain = np.exp(_normal(random, 1, _CONTRAST))
+        planes[:, :1] = planes[:, :1] * gain + _normal(random, 1, _BRIGHTNESS)
+        planes[:, 1:] *= np.exp(_normal(random, 1, _SATURATION))
+    if number % 2:
+        planes, target = planes[..., ::-1], target[..., ::-1]
+    with torch.no_grad():
+        found = network.base(torch.from_numpy(np.ascontiguousarray(planes)))
+    buffers = {i: value[0].half() for i, value in found.items()}
+    return _Seen(buffers, torch.from_numpy(target.copy()))
+
+
+def _batch(
+    looks: Sequence[Sequence[_Seen]], plan: TrainingPlan, step: int
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Return what the trained part sees in a step, and targets: of pictures of one shape."""
     random = np.random.default_rng((plan.seed, step))
-    first = learned[int(random.integers(len(learned)))]
-    like = [item for item in learned if item.planes.shape == first.planes.shape]
+    first = looks[int(random.integers(len(looks)))][0]
+    like = [item for item in looks if item[0].target.shape == first.target.shape]
     chosen = random.permutation(len(like))[: plan.batch]
-    planes = np.stack([like[i].planes for i in chosen]).astype(np.float32)
-    targets = np.stack([like[i].target for i in chosen])
-    gains = np.exp(_normal(random, len(chosen), _CONTRAST))
-    planes[:, :1] = planes[:, :1] * gains + _normal(random, len(chosen), _BRIGHTNESS)
-    planes[:, 1:] *= np.exp(_normal(random, len(chosen), _SATURATION))
-    flipped = random.random(len(chosen)) < 0.5
-    planes[flipped], targets[flipped] = planes[flipped, ..., ::-1], targets[flipped, ..., ::-1]
-    x = torch.from_numpy(planes).to(memory_format=torch.channels_last)
-    return x, torch.from_numpy(targets)
+    seen = [like[i][int(random.integers(_LOOKS))] for i in chosen]
+    buffers = {
+        i: torch.stack([item.buffers[i] for item in seen])
+        .float()
+        .contiguous(memory_format=torch.channels_last)
+        for i in first.buffers
+    }
+    return buffers, torch.stack([item.target for item in seen])
 
 
 def _normal(random: np.random.Generator, count: int, deviation: float) -> Any:  # noqa: ANN401
