@@ -67,6 +67,8 @@ METHODS = (
 BASELINES = METHODS[:2]
 _HALVINGS = 11
 _RESAMPLES = 1000
+# A distance that is as good as none.
+_NONE = 1e-9
 
 
 @cache
@@ -189,8 +191,10 @@ def run(args: argparse.Namespace) -> int:
         rows = _measured(name, paths, load, sizes)
         for judge in JUDGES[name]:
             facts = {size: _facts(rows, judge, size) for size in sizes}
-            results[f"{name}/{judge}"] = facts
+            over_all = _over_all(rows, judge, sizes)
+            results[f"{name}/{judge}"] = {"sizes": facts, "over all": over_all}
             parts.append(_told(name, judge, len(paths), facts))
+            parts.append(_told_over_all(over_all))
         parts.append(_one_pass(rows, sizes))
         results[f"{name}/one pass"] = _misses(rows, sizes)
     text = "\n\n".join(part.strip() for part in parts) + "\n"
@@ -257,6 +261,31 @@ def _facts(rows: dict, judge: str, size: int) -> dict[str, object]:
     return facts
 
 
+def _over_all(rows: dict, judge: str, sizes: tuple[int, ...]) -> dict[str, list[float]]:
+    """Return geometric means of distances over a baseline's, over pictures and sizes."""
+    logs: dict[str, dict[str, list[float]]] = {}
+    for name in {name for name, _, _ in rows}:
+        for size in sizes:
+            if not all((name, size, method) in rows for method in METHODS):
+                continue
+            found = {m: np.log(max(rows[name, size, m][judge]["distance"], _NONE)) for m in METHODS}
+            for method in METHODS:
+                for baseline in BASELINES:
+                    ratio = float(found[method] - found[baseline])
+                    key = f"{method} / {baseline}"
+                    logs.setdefault(key, {}).setdefault(name, []).append(ratio)
+    facts = {}
+    for key, pictures in logs.items():
+        names = sorted(pictures)
+        sums = np.array([[sum(pictures[name]), len(pictures[name])] for name in names])
+        draws = np.random.default_rng(0).integers(len(names), size=(_RESAMPLES, len(names)))
+        drawn = sums[draws].sum(1)
+        low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+        mean = sums[:, 0].sum() / sums[:, 1].sum()
+        facts[key] = [float(np.exp(value)) for value in (mean, low, high)]
+    return facts
+
+
 def _matches(stored: dict) -> Matches:
     hits = np.asarray(stored["hits"], np.int64)
     return Matches(
@@ -306,6 +335,21 @@ def _told(name: str, judge: str, count: int, facts: dict) -> str:
     kind = "transfer" if judge != JUDGES[name][0] else "whose tables they are"
     return f"## {name}, judged by {judge} ({kind}), {count} odd pictures\n\n" + "\n\n".join(
         sections
+    )
+
+
+def _told_over_all(facts: dict[str, list[float]]) -> str:
+    lines = []
+    for method in METHODS[1:]:
+        cells = []
+        for baseline in BASELINES:
+            mean, low, high = (100 * (value - 1) for value in facts[f"{method} / {baseline}"])
+            cells.append(f"{mean:+.0f} ({low:+.0f}..{high:+.0f})" if method != baseline else "")
+        lines.append([method, *cells])
+    return (
+        "Over all sizes: geometric mean of the distances over the baseline's on the same picture "
+        "at the same size, %, 95 % interval over pictures:\n\n"
+        + markdown_table(["", *(f"to {baseline}" for baseline in BASELINES)], lines)
     )
 
 

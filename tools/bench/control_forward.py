@@ -210,7 +210,7 @@ def _vanishing(
     *,
     quick: bool,
 ) -> str:
-    items = list(kodak)[:: 1 if quick else 6]
+    items = list(kodak)[:: 1 if quick else 12]
     rows = []
     for name, coder in known.items():
 

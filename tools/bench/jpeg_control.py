@@ -1,6 +1,6 @@
 """Learned JPEG control: its parts against libjpeg-turbo, and the whole against what one could do.
 
-python tools/bench/jpeg_control.py forward [--attacked 8]
+python tools/bench/jpeg_control.py forward [--attacked 6]
 python tools/bench/jpeg_control.py sizes [--imagenet 125] [--coco 64]
 python tools/bench/jpeg_control.py compare [--imagenet 125] [--coco 64]
 """
@@ -19,7 +19,7 @@ def main() -> int:
     made = parser(__doc__, quick=True)
     parts = made.add_subparsers(required=True)
     forward = parts.add_parser("forward", help="differentiable JPEG, and attacks through it")
-    forward.add_argument("--attacked", type=int, default=8, help="pictures (%(default)s)")
+    forward.add_argument("--attacked", type=int, default=6, help="pictures (%(default)s)")
     forward.set_defaults(run=control_forward.run)
     sizes = parts.add_parser("sizes", help="the model of file sizes")
     sizes.set_defaults(run=control_sizes.run)
