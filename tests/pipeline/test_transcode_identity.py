@@ -145,10 +145,10 @@ def test_a_failure_of_the_steering_costs_offsets_and_not_the_video(
     maps = corner_maps(moving, tmp_path / "corner.safetensors")
     push = MotionEstimator.push
 
-    def fails_on_frame_7(self, picture, vectors=None):
+    def fails_on_frame_7(self, picture):
         if picture.index == 7:
             raise ZeroDivisionError("no\nidea")
-        return push(self, picture, vectors)
+        return push(self, picture)
 
     monkeypatch.setattr(MotionEstimator, "push", fails_on_frame_7)
     options = {"bitrate": "200"} if two_pass else {}
