@@ -239,7 +239,7 @@ def test_a_library_that_takes_none_is_told_of(street, tmp_path, monkeypatch):
     [
         (["--no-steer"], "--weighted needs to know what matters, which --no-steer leaves out"),
         (["--maps", "m.safetensors"], "give --model, not --maps"),
-        (["--effort", "oracle"], "leave out --weighted"),
+        (["--effort", "oracle", "--model", "yolov4-tiny"], "leave out --weighted"),
     ],
     ids=str,
 )
