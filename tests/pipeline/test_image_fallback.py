@@ -199,3 +199,13 @@ def test_the_returned_bytes_say_what_they_are(pixels):
 def test_options_that_make_no_sense(options, word):
     with pytest.raises(InputError, match=word):
         JpegOptions(**options)
+
+
+@FAST
+def test_the_model_that_ships_takes_over():
+    pixels = photo(320, 240)
+    made = coded(pixels, target_bytes=700, fallback="vae", vae_models=())
+    assert made.report.codec == "vae"
+    decoded = codec_of().decode(made.data)
+    # Far nearer than one colour: what it shows is the picture.
+    assert np.mean((decoded.astype(float) - pixels) ** 2) < 0.25 * np.var(pixels, (0, 1)).mean()
