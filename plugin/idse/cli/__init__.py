@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from idse import __version__
-from idse.cli import _steered
 from idse.errors import IdseError
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0, 2 for an error, 130 for Ctrl-C)."""
+    from idse.cli import _steered  # brings numpy, which the process may want to load its own way
+
     words = _steered.separate(sys.argv[1:] if argv is None else argv)
     args = build_parser(words).parse_args(words)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]

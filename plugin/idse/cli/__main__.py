@@ -7,16 +7,9 @@ import os
 import sys
 from typing import NoReturn
 
-# numpy's OpenBLAS would start a thread per core, which spin for a while where x264 could run; no
-# command multiplies matrices that are worth them. What it starts itself is to know nothing of this.
-_THREADS = "OPENBLAS_NUM_THREADS"
-_chosen = os.environ.get(_THREADS)
-os.environ.setdefault(_THREADS, "1")
+from idse.cli import main
 
-from idse.cli import main  # noqa: E402 - imports numpy
-
-if _chosen is None:
-    del os.environ[_THREADS]
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def run() -> NoReturn:
@@ -25,10 +18,25 @@ def run() -> NoReturn:
     Every file is closed and every thread joined when ``main`` returns. Tearing the interpreter down
     after that takes 0.75 s once torch is loaded, a tenth of a short transcode.
     """
+    _load_numpy()
     code = main()
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _load_numpy() -> None:
+    """Load numpy without the threads of its OpenBLAS, which spin where x264 could run.
+
+    No command multiplies matrices that are worth them. Programs that a command starts are to know
+    nothing of this.
+    """
+    if _BLAS_THREADS in os.environ:
+        return
+    os.environ[_BLAS_THREADS] = "1"
+    import numpy as np  # noqa: F401
+
+    del os.environ[_BLAS_THREADS]
 
 
 if __name__ == "__main__":
