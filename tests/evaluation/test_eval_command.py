@@ -122,7 +122,11 @@ ERRORS = {
     "no folder": (("IMAGES", *STOCK, "--out", "nowhere/out"), "nowhere"),
     "jobs": (("IMAGES", *STOCK, "--jobs", "0"), "jobs 0"),
     "maps": (("IMAGES", *STOCK, "--config", "m: --maps a.safetensors"), "'m'"),
-    "guard": (("IMAGES", *STOCK, "--config", "g: --guard"), "guard True"),
+    "guard": (
+        ("IMAGES", *STOCK, "--config", "g: --guard --model yolov4-tiny"),
+        "guard True",
+    ),
+    "student": (("IMAGES", *STOCK, "--config", "g: --guard"), "and student is a student"),
     "size": (("IMAGES", *STOCK, "--config", "s: --no-steer --max-resolution 64"), "max-resolution"),
     "judge": (("IMAGES", *STOCK, "--judge", "no-such-net"), "no-such-net"),
     "layer": (("IMAGES", *STOCK, "--judge", "eval_networks:judge@0"), "layer"),

@@ -64,8 +64,8 @@ def check_exact(models: Sequence[object], what: str) -> None:
     found = students(models)
     if found:
         raise InputError(
-            f"{what} needs the outputs or gradients of a network, which the student {found[0]} "
-            f"does not have: give an exact model, such as --model {EXACT_MODEL}"
+            f"{what} needs the outputs or gradients of a network, and {found[0]} is a student: "
+            f"give an exact model, such as --model {EXACT_MODEL}"
         )
 
 
