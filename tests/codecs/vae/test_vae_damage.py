@@ -129,6 +129,33 @@ def test_a_large_claim_costs_little():
     assert int(done.stdout) * 1024 < 100e6
 
 
+LARGE = """
+import resource, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from vae_models import photo, tiny
+from idse.codecs import vae
+network = tiny("hyperprior")
+def coded(picture):
+    return vae.decode(vae.encode(picture, network, step=2000).data, lambda _: network)
+coded(photo(768, 1024))
+large = np.tile(photo(500, 500), (10, 12, 1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+coded(large)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.full
+def test_memory_grows_by_a_few_bytes_per_pixel():
+    """30 megapixels: the decoded picture is 90 MB, latents of 6 feature maps 3 MB."""
+    folder = GOLDEN.parents[1] / "codecs" / "vae"
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, folder], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert int(done.stdout) * 1024 < 160e6
+
+
 def test_other_files_and_versions_are_told(small):
     data, network = small
     with pytest.raises(InputError, match=r"starts with b'\\xff\\xd8"):

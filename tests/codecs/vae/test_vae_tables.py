@@ -44,7 +44,7 @@ numbers = st.one_of(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_numbers_survive_and_cost_what_the_tables_say(data):
     tables = data.draw(some_tables())

@@ -206,7 +206,7 @@ def decode(
 ) -> npt.NDArray[np.uint8]:
     """Decode a file.
 
-    Memory grows with the picture by some 15 bytes per pixel, on top of what a tile takes.
+    Memory grows by 3 bytes per pixel and 4 per latent, on top of what a tile takes.
 
     Parameters
     ----------
