@@ -6,16 +6,18 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from idse.errors import InputError
+from idse.pipeline.makers import students
 from idse.pipeline.options import Progress
 from idse.pipeline.source import DecodedFrame
+from idse.pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from idse.codecs.x264 import Encoder, Packet
     from idse.picture import Picture
+    from idse.pipeline.loading import SteeringOptions
     from idse.pipeline.source import Item, Source
-    from idse.pipeline.stage import Stage
     from idse.pipeline.work import Work
     from idse.pipeline.writer import Writer
 
@@ -35,6 +37,12 @@ class Watch(Protocol):
 
 # What a packet takes beside its data, bytes.
 _PACKET_OVERHEAD = 512
+# Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
+# Few, for memory takes time when it is first touched; many of the latter only where they keep the
+# encoder busy while a network looks at a frame, which takes longer than a dozen frames.
+_DECODED_BUDGET = 8 << 20
+_STEERED_BUDGET = 8 << 20
+_STEERED_BUDGET_OF_NETWORKS = 40 << 20
 
 
 def until_frame(stage: Stage[Item]) -> tuple[list[Item], DecodedFrame, Iterator[Item]]:
@@ -63,6 +71,19 @@ def work_size(work: Work) -> int:
     """Return the bytes that an item and its steering hold on to."""
     item, steering = work
     return item_size(item) + (0 if steering is None else steering.nbytes)
+
+
+def decoded_ahead(source: Source) -> Stage[Item]:
+    """Decode a source in a thread of its own."""
+    return Stage(source.items(), size=item_size, budget=_DECODED_BUDGET, name="decode")
+
+
+def steered_ahead(work: Iterable[Work], steering: SteeringOptions | None) -> Stage[Work]:
+    """Steer in a thread of its own, as far ahead of the encoder as its maps need."""
+    budget = _STEERED_BUDGET_OF_NETWORKS
+    if steering is None or steering.maps is not None or students(steering.models):
+        budget = _STEERED_BUDGET
+    return Stage(work, size=work_size, budget=budget, name="steer")
 
 
 class Driver:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
 from idse.pipeline.containers import output_format
-from idse.pipeline.driver import Driver, item_size, until_frame, work_size
+from idse.pipeline.driver import Driver, decoded_ahead, steered_ahead, until_frame
 from idse.pipeline.maps import RecordedMaps
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.parameters import SetParameters, set_parameters
@@ -23,7 +23,6 @@ from idse.pipeline.scaling import Scaler, check_limit, scaler_for
 from idse.pipeline.simplify import Simplifier, check_fallback, look
 from idse.pipeline.sink import Sink
 from idse.pipeline.source import DecodedFrame, Item, Source, can_read_again
-from idse.pipeline.stage import Stage
 from idse.pipeline.steering import Steering, open_steering
 from idse.pipeline.tags import display_matrix, stream_options
 from idse.pipeline.timing import Timeline
@@ -38,12 +37,8 @@ if TYPE_CHECKING:
     from idse.pipeline.maps import Maps, Origin
     from idse.pipeline.options import Progress
     from idse.pipeline.rehearsal import Steer, Wrap
+    from idse.pipeline.stage import Stage
     from idse.pipeline.work import Work
-
-# Pictures that may wait, in bytes: decoded ones for the analysis, steered ones for the encoder.
-# The second is the larger one: it keeps the encoder busy while a network looks at a frame.
-_DECODED_BUDGET = 16 << 20
-_STEERED_BUDGET = 40 << 20
 
 
 def transcode(
@@ -238,7 +233,7 @@ class _Transcode:
         steered: bool = True,
     ) -> None:
         """Decode the source once and encode it; into ``sink``, or to learn something."""
-        decoded = Stage(source.items(), size=item_size, budget=_DECODED_BUDGET, name="decode")
+        decoded = decoded_ahead(source)
         stages: list[Stage[Item] | Stage[Work]] = [decoded]
         try:
             head, first, rest = until_frame(decoded)
@@ -259,9 +254,7 @@ class _Transcode:
                 if steer is None:
                     work = ((item, None) for item in items)
                 else:
-                    work = ahead = Stage(
-                        steer(items), size=work_size, budget=_STEERED_BUDGET, name="steer"
-                    )
+                    work = ahead = steered_ahead(steer(items), self._steer)
                     stages.append(ahead)
                 writer = Writer(source, sink, encoder, timeline, display_matrix(first.frame))
                 del head, first, items, rest
