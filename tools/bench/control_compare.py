@@ -14,6 +14,7 @@ a percent of a file, which a search over whole qualities has not.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -216,18 +217,18 @@ def _measured(
         sources = {
             judge: judges[judge].observe(source_picture(subject.pixels, 0)) for judge in judges
         }
-        for size in sizes:
+        for size, method in itertools.product(sizes, METHODS):
             if subject.finest <= 1000 * size:
                 continue  # all methods give the finest file
-            for method in METHODS:
-                row = store.get(
-                    f"{name}/{path.name}/{size}/{method}",
-                    lambda s=subject, o=sources, m=method, k=size: measure(
-                        s, judges, o, m, 1000 * k
-                    ),
-                )
-                if row is not None:
-                    found[path.name, size, method] = row
+
+            def make(
+                s: Subject = subject, o: dict = sources, m: str = method, k: int = size
+            ) -> object:
+                return measure(s, judges, o, m, 1000 * k)
+
+            row = store.get(f"{name}/{path.name}/{size}/{method}", make)
+            if row is not None:
+                found[path.name, size, method] = row
         print(f"\r{name} {index + 1}/{len(paths)}  ", end="", file=sys.stderr, flush=True)
     return found
 
