@@ -160,7 +160,9 @@ def main() -> None:
         "# Video at rates that x264 cannot hold\n\n"
         f"`{command_line()}`: {count} frames of vtest.avi from {START:g} s, 768x576 at {FPS} frames"
         "/s. Distances are of yolov4-tiny's outputs, relative to their square; smaller videos are "
-        "shown at their first size.\n\n"
+        "shown at their first size. The buffer begins 0.9 s full, which is spent beside the rate: "
+        "over so short a clip up to 45 % more is no overrun. With threads, x264's VBV differs from "
+        "run to run.\n\n"
     ) + markdown_table(head, rows)
     print(text)
     results = {"command": command_line(), "machine": facts, "rows": kept}

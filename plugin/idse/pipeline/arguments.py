@@ -56,7 +56,8 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         "--fallback",
         choices=VIDEO_FALLBACKS,
         help="simplify pictures by a learned codec in segments of 2 seconds in which x264 cannot "
-        "hold --maxrate or --bitrate at any QP, which a first encode tells (never)",
+        "hold --maxrate or --bitrate at any QP, which a first encode tells; --max-resolution does "
+        "better (never)",
     )
     group.add_argument(
         "--vae-model",

@@ -6,9 +6,9 @@ that is. There x264 is at its largest QP and beyond. Every picture of such a seg
 the reconstruction of the learned codec at a frame's share of the rate, or as near to that as the
 codec goes, before anything else sees it.
 
-It is a last resort, for rates at which nothing else holds. Scaling pictures down
-(``--max-resolution``) is cheaper, and keeps more of what moves: see the benchmark
-``simplified_video``.
+It is a last resort, and hardly ever a good one. x264 codes nearly nothing long before it overruns a
+buffer; and where it does, scaling pictures down (``--max-resolution``) costs nothing, spends less
+and shows more: 21 dB in place of 15 at 2 kbit/s (``tools/bench/results/simplified_video.md``).
 """
 
 from __future__ import annotations
