@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEACHERS = {"yolov4-tiny": "bfloat16", "efficientnet-lite0": "float32", "mobilenet_v2": "float32"}
 ROWS = 4
 # Views of every picture: itself and crops. Of a clip every view takes other frames.
-VIEWS = {"coco": 10, "imagenet": 6, "bsds": 2, "budgie": 4, "urban": 6}
+VIEWS = {"coco": 6, "imagenet": 6, "bsds": 1, "budgie": 1, "urban": 2}
 CLIPS = {
     "vtest.avi": 0.5,
     "intel-car-detection.mp4": 0.25,
@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "plugin/idse/weights/student.safetensors"
     )
-    parser.add_argument("--passes", type=int, default=10, help="views of a picture, at most")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--blend", type=float, nargs=3, default=(0.5, 0.25, 0.25))
+    parser.add_argument("--passes", type=int, default=6, help="views of a picture, at most")
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--blend", type=float, nargs=3, default=(0.7, 0.15, 0.15))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     listed = views(sources(args.data), args.passes)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from idse.importance.smoothing import binomial
 from idse.learned.student.examples import to_macroblocks
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ def steering_gain(log_maps: Sequence[FloatArray], truth: Sequence[FloatArray]) -
     `idse.allocation.Allocator` makes of the maps of a whole set, and errors are weighed by the
     truth.
     """
-    found = np.concatenate([np.exp(item).ravel() for item in log_maps])
+    mean = np.concatenate([np.exp(item).ravel() for item in log_maps]).mean()
+    fields = [
+        binomial(-_QP * np.log2((np.exp(item) + _ALPHA * mean) / (mean + _ALPHA * mean)))
+        for item in log_maps
+    ]
+    offsets = np.concatenate([field.ravel() for field in fields])
     weight = np.concatenate([np.exp(item).ravel() for item in truth])
-    mean = found.mean()
-    offsets = -_QP * np.log2((found + _ALPHA * mean) / (mean + _ALPHA * mean))
     offsets -= offsets.mean()
     return float(-np.log((weight * 2 ** (offsets / _QP)).sum() / weight.sum()))
 

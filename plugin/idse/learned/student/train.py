@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from idse.learned.student.examples import Example
     from idse.learned.student.network import StudentNetwork
 
@@ -34,10 +36,6 @@ _HUBER = 1.0
 _WARM_UP = 100
 _CLIP = 2.0
 _DECAY = 1e-2
-# Standard deviations of what is done to the input: contrast, brightness and saturation.
-_CONTRAST, _BRIGHTNESS, _SATURATION = 0.1, 0.1, 0.15
-# Looks at every picture that are kept: as it is, mirrored, and both in other colours.
-_LOOKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ class TrainingPlan:
     rate
         Learning rate, reached after 100 steps (or a tenth) and falling to nothing as a cosine.
     seed
-        Of order, flips and colours, and of the first weights where there are none.
+        Of order and flips, and of the first weights where there are none.
     """
 
     steps: int
@@ -147,7 +145,7 @@ def train(
     adam = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=_DECAY)
     key = str(asdict(plan) | {"pictures": len(learned), "heads": len(learned[0].target)})
     begin, mean = _resume(network, adam, checkpoint, key)
-    looks = _look(network, learned, plan.seed)
+    looks = _look(network, learned)
     network.train()
     shown = time.monotonic()
     for step in range(begin, plan.steps):
@@ -189,40 +187,36 @@ class _Seen:
     target: Tensor
 
 
-def _look(network: StudentNetwork, learned: Sequence[Example], seed: int) -> list[list[_Seen]]:
-    """Return several looks at every example, mirrored and in other colours."""
+def _look(network: StudentNetwork, learned: Sequence[Example]) -> list[tuple[_Seen, _Seen]]:
+    """Return two looks at every example: as it is, and mirrored."""
     network.eval()
     return [
-        [_seen(network, item, np.random.default_rng((seed, i, k)), k) for k in range(_LOOKS)]
-        for i, item in enumerate(learned)
+        (
+            _seen(network, item.planes, item.target),
+            _seen(network, item.planes[..., ::-1], item.target[..., ::-1]),
+        )
+        for item in learned
     ]
 
 
 def _seen(
-    network: StudentNetwork, item: Example, random: np.random.Generator, number: int
+    network: StudentNetwork, planes: npt.NDArray[np.float16], target: npt.NDArray[np.float32]
 ) -> _Seen:
-    planes, target = item.planes.astype(np.float32)[None], item.target
-    if number > 1:
-        gain = np.exp(_normal(random, 1, _CONTRAST))
-        planes[:, :1] = planes[:, :1] * gain + _normal(random, 1, _BRIGHTNESS)
-        planes[:, 1:] *= np.exp(_normal(random, 1, _SATURATION))
-    if number % 2:
-        planes, target = planes[..., ::-1], target[..., ::-1]
     with torch.no_grad():
-        found = network.base(torch.from_numpy(np.ascontiguousarray(planes)))
+        found = network.base(torch.from_numpy(planes.astype(np.float32)[None]))
     buffers = {i: value[0].half() for i, value in found.items()}
     return _Seen(buffers, torch.from_numpy(target.copy()))
 
 
 def _batch(
-    looks: Sequence[Sequence[_Seen]], plan: TrainingPlan, step: int
+    looks: Sequence[tuple[_Seen, _Seen]], plan: TrainingPlan, step: int
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Return what the trained part sees in a step, and targets: of pictures of one shape."""
     random = np.random.default_rng((plan.seed, step))
     first = looks[int(random.integers(len(looks)))][0]
     like = [item for item in looks if item[0].target.shape == first.target.shape]
     chosen = random.permutation(len(like))[: plan.batch]
-    seen = [like[i][int(random.integers(_LOOKS))] for i in chosen]
+    seen = [like[i][int(random.integers(2))] for i in chosen]
     buffers = {
         i: torch.stack([item.buffers[i] for item in seen])
         .float()
@@ -230,10 +224,6 @@ def _batch(
         for i in first.buffers
     }
     return buffers, torch.stack([item.target for item in seen])
-
-
-def _normal(random: np.random.Generator, count: int, deviation: float) -> Any:  # noqa: ANN401
-    return random.normal(0, deviation, (count, 1, 1, 1)).astype(np.float32)
 
 
 def _keep(
