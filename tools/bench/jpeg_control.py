@@ -1,6 +1,7 @@
 """Learned JPEG control: its parts against libjpeg-turbo, and the whole against what one could do.
 
-python tools/bench/jpeg_control.py forward [--attacked 6]
+python tools/bench/jpeg_control.py forward
+python tools/bench/jpeg_control.py attack [--pictures 6]
 python tools/bench/jpeg_control.py sizes [--imagenet 125] [--coco 64]
 python tools/bench/jpeg_control.py compare [--imagenet 125] [--coco 64]
 """
@@ -18,9 +19,11 @@ from bench_common import parser
 def main() -> int:
     made = parser(__doc__, quick=True)
     parts = made.add_subparsers(required=True)
-    forward = parts.add_parser("forward", help="differentiable JPEG, and attacks through it")
-    forward.add_argument("--attacked", type=int, default=6, help="pictures (%(default)s)")
+    forward = parts.add_parser("forward", help="differentiable JPEG")
     forward.set_defaults(run=control_forward.run)
+    attack = parts.add_parser("attack", help="attacks through it")
+    attack.add_argument("--pictures", type=int, default=6, help="pictures (%(default)s)")
+    attack.set_defaults(run=control_forward.run_attacks)
     sizes = parts.add_parser("sizes", help="the model of file sizes")
     sizes.set_defaults(run=control_sizes.run)
     compare = parts.add_parser("compare", help="control against what one could do without it")

@@ -17,6 +17,7 @@ BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench" / "jpeg_control.
     ("part", "name", "found"),
     [
         ("forward", "jpeg_differentiable", "forward/surrogate"),
+        ("attack", "jpeg_attacks", "attack/none"),
         ("sizes", "jpeg_size_model", "coco_val128"),
         ("compare", "jpeg_control", "imagenet/efficientnet-lite0"),
     ],
