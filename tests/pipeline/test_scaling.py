@@ -179,7 +179,8 @@ def test_command_line(tmp_path, capsys):
     assert "'big' is neither auto" in capsys.readouterr().err
     assert main([*words, "--max-resolution", "auto", "--no-steer", "-y"]) == 2
     assert "there is none without --model: give a size" in capsys.readouterr().err
-    assert main([*words, "--max-resolution", "auto", "--bitrate", "300k", "-y"]) == 2
+    exact = ["--model", "yolov4-tiny"]
+    assert main([*words, *exact, "--max-resolution", "auto", "--bitrate", "300k", "-y"]) == 2
     assert "bitrate 300 is not" in capsys.readouterr().err
     with av.open(out) as container:
         assert container.streams.video[0].width == 160
