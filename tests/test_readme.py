@@ -18,7 +18,18 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 
-WRITTEN = {".mp4", ".mkv", ".json", ".npy", ".png", ".safetensors", ".jpg", ".csv", ".parquet", ".ivae"}
+WRITTEN = {
+    ".mp4",
+    ".mkv",
+    ".json",
+    ".npy",
+    ".png",
+    ".safetensors",
+    ".jpg",
+    ".csv",
+    ".parquet",
+    ".ivae",
+}
 
 pytestmark = pytest.mark.full
 
