@@ -60,6 +60,16 @@ static void lost_by(struct session *session, const char *what)
     idse_session_lose(session, SESSION_DOWN, why);
 }
 
+/* A sidecar that is full says so and hangs up before it has read the greeting: what it said is
+ * there to be read. */
+static void unsent(struct session *session, const char *what)
+{
+    if (session->state == SESSION_GREETING && (errno == EPIPE || errno == ECONNRESET))
+        session->out_size = 0;
+    else
+        lost_by(session, what);
+}
+
 static void flush(struct session *session)
 {
     while (session->out_size) {
@@ -70,7 +80,7 @@ static void flush(struct session *session)
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         if (sent < 0) {
-            lost_by(session, "the connection broke");
+            unsent(session, "the connection broke");
             return;
         }
         session->out_size -= (size_t)sent;
@@ -88,7 +98,7 @@ static bool queue(struct session *session, const void *bytes, size_t size)
 }
 
 /* The first bytes of a connection, with the ring's descriptor. A new socket takes them at once. */
-static bool greet(struct session *session)
+static void greet(struct session *session)
 {
     struct idse_message hello;
     message(&hello, IDSE_HELLO);
@@ -107,11 +117,14 @@ static bool greet(struct session *session)
     rights->cmsg_type = SCM_RIGHTS;
     rights->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(rights), &session->ring->file, sizeof(int));
-    if (sendmsg(session->socket, &all, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof(hello))
-        return false;
+    const ssize_t sent = sendmsg(session->socket, &all, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent != (ssize_t)sizeof(hello)) {
+        errno = sent < 0 ? errno : EAGAIN;
+        unsent(session, "the greeting");
+        return;
+    }
     queue(session, session->options, session->hello.options_length);
     flush(session);
-    return session->socket >= 0;
 }
 
 static void attempt(struct session *session)
@@ -135,8 +148,7 @@ static void attempt(struct session *session)
     session->state = SESSION_GREETING;
     session->next = idse_now() + session->timeout;
     session->ended = false;
-    if (!greet(session) && session->state != SESSION_DOWN)
-        lost_by(session, "the greeting");
+    greet(session);
 }
 
 static void welcome(struct session *session, struct idse_welcome *told)

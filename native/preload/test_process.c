@@ -73,6 +73,24 @@ static void test_nobody_reads_errors(void)
     idse_log("there is not even an end");
 }
 
+/* A full sidecar may hang up before the greeting is sent: why it did is known all the same. */
+static void test_a_full_sidecar(const char *path)
+{
+    struct sidecar sidecar = {.full = true};
+    begin_sidecar(&sidecar, path);
+    struct session *session = calloc(1, sizeof(*session));
+    for (int i = 0; session && i < 200; i++) {
+        CHECK(idse_session_init(session, &SMALL, path, "", 1000000000) == NULL);
+        idse_session_step(session);
+        while (session->state == SESSION_GREETING)
+            idse_session_wait(session, idse_now() + 1000000000);
+        CHECK(session->state == SESSION_DOWN && strcmp(session->why, "it is full") == 0);
+        idse_session_close(session, NULL);
+    }
+    free(session);
+    end_sidecar(&sidecar, path);
+}
+
 /* -- encoders */
 
 static char report[80];
@@ -231,6 +249,7 @@ int main(void)
     in_a_child(test_closed_standard_input);
     in_a_child(test_small_files_only);
     in_a_child(test_nobody_reads_errors);
+    test_a_full_sidecar(path);
     if (find_x264()) {
         setenv("IDSE_MODE", "wait", 1);
         setenv("IDSE_REPORT", report, 1);

@@ -30,6 +30,7 @@ struct sidecar {
     int listener;
     int lookahead;
     int misbehave_after; /* answers; -1: never */
+    bool full;           /* refuses everybody, and hangs up at once */
     struct idse_message nonsense;
     int connections, frames;
     struct idse_bye bye; /* the last one */
@@ -100,13 +101,25 @@ static inline void serve(struct sidecar *sidecar, int connection)
     munmap(ring, size);
 }
 
+static inline void refuse(int connection)
+{
+    struct idse_message told = {
+        .magic = IDSE_MAGIC, .version = IDSE_PROTOCOL_VERSION, .type = IDSE_WELCOME};
+    told.body.welcome.status = IDSE_BUSY;
+    snprintf(told.body.welcome.reason, sizeof(told.body.welcome.reason), "it is full");
+    send(connection, &told, sizeof(told), MSG_NOSIGNAL);
+}
+
 static inline void *accept_all(void *given)
 {
     struct sidecar *sidecar = given;
     int connection;
     while ((connection = accept(sidecar->listener, NULL, NULL)) >= 0) {
         sidecar->connections++;
-        serve(sidecar, connection);
+        if (sidecar->full)
+            refuse(connection);
+        else
+            serve(sidecar, connection);
         close(connection);
     }
     return NULL;

@@ -1,6 +1,8 @@
 """Encoders and the sidecar: the offsets of a transcode, in order, whatever goes wrong."""
 
 import contextlib
+import select
+import socket
 import threading
 import time
 from fractions import Fraction
@@ -223,6 +225,20 @@ def test_one_encoder_too_many_is_told_so(tmp_path):
     full = pytest.raises(BusyError, match="2 encoders are served")
     with sidecar(tmp_path, most=2) as made, opened(made), opened(made), full:
         opened(made)
+
+
+def test_a_refusal_is_read_where_the_greeting_came_too_late(tmp_path, monkeypatch):
+    def late(connection, *args):
+        hung_up = select.poll()
+        hung_up.register(connection, select.POLLHUP)
+        assert hung_up.poll(10_000)
+        return send(connection, *args)
+
+    send = socket.send_fds
+    with sidecar(tmp_path, most=1) as made, opened(made):
+        monkeypatch.setattr(socket, "send_fds", late)
+        with pytest.raises(BusyError, match="1 encoders are served"):
+            opened(made)
 
 
 def test_live_answers_come_at_once_and_maps_as_they_arrive(server):

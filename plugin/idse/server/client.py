@@ -5,6 +5,7 @@ Neither needs more than the core: networks, and what serves them, are on the oth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import socket
@@ -167,8 +168,10 @@ class FrameSession:
         try:
             self._connection.settimeout(timeout)
             self._connection.connect(os.fspath(target))
-            socket.send_fds(self._connection, [self._hello.pack()], [descriptor])
-            self._connection.sendall(text)
+            # A sidecar that is full says so and hangs up before it has read anything.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._connection, [self._hello.pack()], [descriptor])
+                self._connection.sendall(text)
             self.lookahead = self._welcome()
         except OSError as error:
             self._connection.close()
