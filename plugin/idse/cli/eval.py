@@ -90,6 +90,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="RATE,RATE,...",
         help="at least six: CRFs (23,27,...,47), or qualities of JPEG",
     )
+    _add_judging(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="STEM", help="write STEM.json, STEM.md and STEM-*.png")
+    output.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    output.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    output.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="of measurements (IDSE_EVAL_CACHE, or evaluations in IDSE_HOME)",
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_judging(parser: argparse.ArgumentParser) -> None:
     judged = parser.add_argument_group("what is judged, and by whom")
     judged.add_argument(
         "--judge",
@@ -120,17 +135,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     judged.add_argument(
         "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (1000)"
     )
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="STEM", help="write STEM.json, STEM.md and STEM-*.png")
-    output.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
-    output.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    output.add_argument(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help="of measurements (IDSE_EVAL_CACHE, or evaluations in IDSE_HOME)",
-    )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
