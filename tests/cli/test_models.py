@@ -30,6 +30,7 @@ def test_list_needs_no_torch_and_no_network(tmp_path):
     assert [row["name"] for row in networks] == [
         "yolov4-tiny",
         "efficientnet-lite0",
+        "efficientnet-lite1",
         "mobilenet_v2",
     ]
     assert {row["state"] for row in networks} == {"missing"}

@@ -127,7 +127,7 @@ def test_darknet_files_that_do_not_belong_together_are_refused(yolo, tmp_path):
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite1", "mobilenet_v2"])
 def test_classifiers_know_a_bus(name):
     bus, _ = registry.sample_images("yolov4-tiny")
     network = load_model(name)
@@ -141,7 +141,10 @@ def test_classifiers_know_a_bus(name):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("name", "least"), [("efficientnet-lite0", 0.8), ("mobilenet_v2", 0.77)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("efficientnet-lite0", 0.8), ("efficientnet-lite1", 0.8), ("mobilenet_v2", 0.77)],
+)
 def test_classifiers_reach_their_accuracy(shared, name, least):
     with (shared / "imagenet" / "labels.csv").open() as stream:
         rows = list(csv.DictReader(stream))

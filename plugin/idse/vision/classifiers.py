@@ -1,6 +1,6 @@
-"""ImageNet classifiers in plain torch: EfficientNet-Lite0 and MobileNetV2.
+"""ImageNet classifiers in plain torch: EfficientNet-Lite0, EfficientNet-Lite1 and MobileNetV2.
 
-Both are stacks of inverted residuals; their batch normalisation is folded into the convolutions
+All are stacks of inverted residuals; their batch normalisation is folded into the convolutions
 when the weights are read, which is exact and saves a third of the time.
 """
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # expansion, output channels, repeats, stride of the first, kernel (tables 1 and 2 of the
-# EfficientNet and MobileNetV2 papers; Lite0 keeps stem and head unscaled and drops the attention).
+# EfficientNet and MobileNetV2 papers; the Lite models keep stem and head, the first and the last
+# stage unscaled and drop the attention). Lite1 is Lite0 with 1.1 times the repeats, rounded up.
 _Stage = tuple[int, int, int, int, int]
 _LITE0: tuple[_Stage, ...] = (
     (1, 16, 1, 1, 3),
@@ -28,6 +29,15 @@ _LITE0: tuple[_Stage, ...] = (
     (6, 80, 3, 2, 3),
     (6, 112, 3, 1, 5),
     (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+_LITE1: tuple[_Stage, ...] = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 3, 2, 3),
+    (6, 40, 3, 2, 5),
+    (6, 80, 4, 2, 3),
+    (6, 112, 4, 1, 5),
+    (6, 192, 5, 2, 5),
     (6, 320, 1, 1, 3),
 )
 _V2: tuple[_Stage, ...] = (
@@ -147,6 +157,11 @@ def load_lite0(path: Path) -> InvertedResidualClassifier:
     return _load(InvertedResidualClassifier(_LITE0, same=True), path, epsilon=1e-3)
 
 
+def load_lite1(path: Path) -> InvertedResidualClassifier:
+    """Build EfficientNet-Lite1 from its state dict."""
+    return _load(InvertedResidualClassifier(_LITE1, same=True), path, epsilon=1e-3)
+
+
 def load_mobilenet_v2(path: Path) -> InvertedResidualClassifier:
     """Build MobileNetV2 from torchvision's state dict."""
     return _load(InvertedResidualClassifier(_V2, same=False), path, epsilon=1e-5)
@@ -155,7 +170,7 @@ def load_mobilenet_v2(path: Path) -> InvertedResidualClassifier:
 def _load(
     network: InvertedResidualClassifier, path: Path, epsilon: float
 ) -> InvertedResidualClassifier:
-    """Fill the network: both state dicts list conv, normalisation, ... in order of execution."""
+    """Fill the network: state dicts list conv, normalisation, ... in order of execution."""
     state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     tensors = [t for name, t in state.items() if not name.endswith("num_batches_tracked")]
     convolutions = list(network.convolutions())

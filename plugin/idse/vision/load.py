@@ -35,14 +35,16 @@ def load_model(
     Parameters
     ----------
     spec
-        ``"yolov4-tiny"``, ``"efficientnet-lite0"``, ``"mobilenet_v2"`` (downloaded on first use),
-        a path that ends in ``.onnx``, or ``"package.module:factory"``, whose call without
-        arguments returns a :class:`FeatureExtractor` or a ``torch.nn.Module``. ``@LAYER`` at the
+        ``"yolov4-tiny"``, ``"efficientnet-lite0"``, ``"efficientnet-lite1"``, ``"mobilenet_v2"``
+        (downloaded on first use), a path that ends in ``.onnx``, or
+        ``"package.module:factory"``, whose call without arguments returns a
+        :class:`FeatureExtractor` or a ``torch.nn.Module``. ``@LAYER`` at the
         end takes the features from that layer.
     size
         Rows and columns of the network's input, or one number for a square. Defaults: 416 for
         yolov4-tiny (its letterbox stops at the next multiple of 32, so 16:9 video runs at
-        416x256), 224 for the classifiers, for ONNX what the graph says.
+        416x256), 240 for efficientnet-lite1, 224 for the other classifiers, for ONNX what the
+        graph says.
     mean, std, channels, fit
         As for :class:`FeatureExtractor`; only for ONNX files and factories that return a module.
 
@@ -88,12 +90,16 @@ def _built_in(name: str, size: tuple[int, int] | None) -> FeatureExtractor:
             head=Boxes(darknet.decode_boxes, labels=labels),
             name=name,
         )
-    if name == "efficientnet-lite0":
-        network = classifiers.load_lite0(files["efficientnet-lite0.pth"])
-        mean, std = classifiers.LITE_MEAN, classifiers.LITE_STD
-    else:
+    if name == "mobilenet_v2":
         network = classifiers.load_mobilenet_v2(files["mobilenet_v2.pth"])
         mean, std = classifiers.IMAGENET_MEAN, classifiers.IMAGENET_STD
+    else:
+        load = {
+            "efficientnet-lite0": classifiers.load_lite0,
+            "efficientnet-lite1": classifiers.load_lite1,
+        }
+        network = load[name](files[f"{name}.pth"])
+        mean, std = classifiers.LITE_MEAN, classifiers.LITE_STD
     return FeatureExtractor(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         size=size,

