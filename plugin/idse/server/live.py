@@ -14,6 +14,7 @@ from idse.allocation import Allocator, estimate_bits
 from idse.errors import BusyError, describe
 from idse.importance.carry import ImportanceTrack, carry
 from idse.importance.motion import MotionEstimator
+from idse.importance.steady import SteadyMaps
 from idse.pipeline.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class LiveSteering:
         self._warnings = warnings
         self._motion = MotionEstimator()
         self._track = ImportanceTrack()
+        self._steady = SteadyMaps()
         self._asked: Future[FloatMap | None] | None = None
         self._since: list[MotionField] = []  # of the pictures after the one that is analysed
         self._asked_at = 0.0
@@ -173,6 +175,8 @@ class LiveSteering:
         if fresh is None:
             fresh = self._arrived()  # a file's map is there at once
         log_weight = self._track.advance(field, fresh)
+        # Where maps come as fast as pictures, all of what they differ by is told to the encoder.
+        log_weight = self._steady.advance(field, log_weight, analysed=fresh is not None)
         elapsed = 0.0 if self._shown is None else max(0.0, seconds - self._shown)
         self._shown = seconds
         rate = estimate_bits(picture, field, qp=self._qp)
