@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,22 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from idse.learned.jpeg import control_training, examples, size_model, size_training
+from idse.learned.jpeg import control_training, examples, size_model, size_training, windows
 from idse.learned.jpeg.control_network import ControlNetwork, save_control
+from idse.learned.jpeg.judged import Judged
 from idse.vision import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from idse.learned.jpeg.windows import Window
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 WEIGHTS = ROOT / "plugin" / "idse" / "weights"
 CACHE = Path(tempfile.gettempdir()) / "idse-train-control"
+LONGEST = 640
+SHRUNK = 2**17  # pixels
 TEACHERS = ("efficientnet-lite0", "yolov4-tiny")
 
 
@@ -92,192 +98,238 @@ def crop(path: Path) -> np.ndarray:
 
 
 def whole(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB"))
+    """Return a picture, made smaller where it is longer than COCO's."""
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def example_pictures(cache: Path) -> dict[Path, Callable[[], np.ndarray]]:
+    """Return the files of all examples, mixed, and how their pictures are read.
+
+    As networks see them: crops of the size of a classifier's input, and whole photographs, of which
+    a detector sees a smaller copy.
+    """
+    sets = {
+        "imagenet": ("imagenet", crop, 125, 2),
+        "part": ("coco_val128/images", crop, 64, 2),
+        "coco": ("coco_val128/images", whole, 64, 2),
+        "photo": ("imagenet", whole, 60, 2),
+        "bsds": ("train_photos/bsds500", partial(half, longest=480), 96, 1),
+    }
+    found: list[tuple[Path, Callable[[], np.ndarray]]] = []
+    for name, (folder, read, count, step) in sets.items():
+        paths = sorted((DATA / folder).glob("*.[jJ]*"))[::step]
+        chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
+        found += [(cache / f"{name}-{path.stem}.npz", partial(read, path)) for path in chosen]
+    return dict(found[i] for i in np.random.default_rng(0).permutation(len(found)))
 
 
 def make_examples(args: argparse.Namespace) -> int:
     """Let teachers look at even pictures and at train_photos; what is there already stays."""
-    sets = {
-        "imagenet": ("imagenet", crop, 96, 2),
-        "coco": ("coco_val128/images", whole, 48, 2),
-        "bsds": ("train_photos/bsds500", lambda path: half(path, 480), 24, 1),
-    }
     args.cache.mkdir(parents=True, exist_ok=True)
     teachers = {name: load_model(name) for name in TEACHERS}
-    found = []
-    for name, (folder, read, count, step) in sets.items():
-        paths = sorted((DATA / folder).glob("*.[jJ]*"))[::step]
-        chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
-        found += [(args.cache / f"{name}-{path.stem}.npz", path, read) for path in chosen]
-    # Mixed, so that training can begin on what is there.
-    for i in np.random.default_rng(0).permutation(len(found)):
-        target, path, read = found[i]
+    for target, read in example_pictures(args.cache).items():
         if not target.exists():
-            examples.save(target, examples.weigh(read(path), teachers))
+            examples.save(target, examples.weigh(read(), teachers))
             print(target.name, flush=True)
     return 0
 
 
 VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
-HELD_OUT = 7  # one picture of so many
-SHARED_STEPS, IMITATION_STEPS = 80, 500
-SHARED_RATE, RATE = 1e-2, 3e-4
-EVERY = 25  # steps between checkpoints
+HELD_OUT = 14  # one picture of so many
+IMITATION_STEPS = 500
+SHARED_RATE, IMITATION_RATE, RATE = 1e-2, 1e-3, 3e-4
+EVERY, TOLD = 25, 100  # steps between checkpoints, and until what they are worth is told
+
+
+class Training:
+    """From the tables of importance to the control network, in three stages.
+
+    The tables that all pictures share are learned first, then how pictures differ: by imitation of
+    the tables of importance, and end to end. Every step draws from a generator of its own number,
+    so that a run that goes on from its checkpoint ends as one that was never interrupted.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        paths = sorted(args.cache.glob("*.npz"))
+        if not paths:
+            sys.exit(f"there are no examples in {args.cache}: make them with the command examples")
+        found = [examples.load(path) for path in paths]
+        self.judged = [
+            windows.window(example, TEACHERS, np.random.default_rng(0))
+            for example in found[::HELD_OUT]
+        ]
+        self.kept = [example for i, example in enumerate(found) if i % HELD_OUT]
+        # What a network of 224x224 samples sees as it is, and what another sees from farther away.
+        crops = [e.pixels.shape[0] * e.pixels.shape[1] < SHRUNK for e in self.kept]
+        self.domains = [[i for i, c in enumerate(crops) if c == (h == 0)] for h in range(2)]
+        self.networks = [load_model(name) for name in TEACHERS] if args.judged else []
+        self.looks: dict[tuple[int, int], Judged] = {}
+        torch.manual_seed(0)
+        self.network = ControlNetwork(TEACHERS)
+        self.facts: dict = {"examples": len(found), "validation": {}}
+        self.centre = torch.zeros(0)
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        rng = np.random.default_rng(1)
+        return [windows.window(example, TEACHERS, rng) for example in self.kept]
+
+    def run(self) -> None:
+        state = torch.load(self.checkpoint) if self.checkpoint.exists() else None
+        if state is None:
+            self.prepare()
+        else:
+            self.network.load_state_dict(state["network"])
+            self.facts, self.centre = state["facts"], state["centre"]
+        args, network = self.args, self.network
+        stages = {
+            "shared": (
+                args.shared_steps,
+                [{"params": [network.base], "lr": SHARED_RATE, "weight_decay": 0.0}],
+            ),
+            "imitation": (
+                IMITATION_STEPS,
+                [{"params": others(network), "lr": IMITATION_RATE, "weight_decay": 0.05}],
+            ),
+            "steps": (args.steps, [{"params": others(network), "lr": RATE, "weight_decay": 0.0}]),
+        }
+        first = 0 if state is None else list(stages).index(state["stage"])
+        for number, (stage, (steps, groups)) in enumerate(stages.items()):
+            if number < first:
+                continue
+            optimiser = torch.optim.AdamW(groups)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+            start = 0
+            if state is not None and number == first:
+                optimiser.load_state_dict(state["optimiser"])
+                schedule.load_state_dict(state["schedule"])
+                start = state["step"]
+            for step in range(start, steps):
+                self.learn(stage, optimiser, np.random.default_rng([number, step]), step / steps)
+                schedule.step()
+                if (step + 1) % EVERY == 0 or step + 1 == steps:
+                    self.save(stage, step + 1, optimiser, schedule)
+
+    @property
+    def checkpoint(self) -> Path:
+        found: Path = self.args.cache / "control.pt"
+        return found
+
+    def prepare(self) -> None:
+        parts = self.windows
+        weights, error = windows.fit_rate(parts, seed=0)
+        self.network.rate.copy_(weights)
+        held_out = windows.rate_error(self.judged, weights, seed=1)
+        self.facts |= {"rate": error, "rate, held out": held_out}
+        self.facts["bits per pixel"] = VALIDATION_SIZES
+        control_training.bootstrap(self.network, parts)
+        self.centre = self.network.base.detach().clone()
+        self.tell("importance, mean")
+        self.facts["validation"]["importance, each picture"] = costs(
+            self.judged, lambda part, _size: part.ideal
+        )
+
+    def learn(
+        self,
+        stage: str,
+        optimiser: torch.optim.Optimizer,
+        rng: np.random.Generator,
+        progress: float,
+    ) -> None:
+        """Take one step of a stage."""
+        loss = self.imitation(rng) if stage == "imitation" else self.cost(stage, rng, progress)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
+        optimiser.step()
+
+    def imitation(self, rng: np.random.Generator) -> torch.Tensor:
+        chosen = [self.windows[i] for i in rng.integers(len(self.windows), size=32)]
+        sizes = control_training.curriculum(1.0, chosen, self.network.rate, rng)
+        return control_training.imitation(self.network, chosen, sizes, self.centre)
+
+    def cost(self, stage: str, rng: np.random.Generator, progress: float) -> torch.Tensor:
+        """Return the loss at pictures some of which their teachers look at."""
+        parts, heads, looks = [], [], []
+        for i in rng.integers(len(self.kept), size=self.args.batch):
+            parts.append(windows.window(self.kept[i], TEACHERS, rng))
+            heads.append(int(rng.integers(len(TEACHERS))))
+            looks.append(None)
+        for index in range(self.args.judged):
+            head = index % len(TEACHERS)
+            i = int(rng.choice(self.domains[head] or range(len(self.kept))))
+            parts.append(windows.window(self.kept[i], TEACHERS))
+            heads.append(head)
+            looks.append(self.look(i, head))
+        shared = stage == "shared"
+        reach = 1.0 if shared else progress
+        sizes = control_training.curriculum(reach, parts, self.network.rate, rng)
+        return control_training.step_loss(self.network, parts, sizes, heads, looks, shared=shared)
+
+    def look(self, i: int, head: int) -> Judged:
+        if (i, head) not in self.looks:
+            self.looks[i, head] = Judged(self.kept[i], self.networks[head])
+        return self.looks[i, head]
+
+    def tell(self, name: str) -> None:
+        def shapes(part: Window, size: float) -> torch.Tensor:
+            return self.network([part.description], [size])[0]
+
+        with torch.no_grad():
+            found = costs(self.judged, shapes)
+        self.facts["validation"][name] = found
+        print(f"{name}: {found}", flush=True)
+
+    def save(
+        self,
+        stage: str,
+        step: int,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        if step % TOLD == 0:
+            self.tell(f"{stage} {step}")
+        state = {"network": self.network.state_dict(), "optimiser": optimiser.state_dict()}
+        state |= {"schedule": schedule.state_dict(), "stage": stage, "step": step}
+        state |= {"facts": self.facts, "centre": self.centre}
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.checkpoint)
 
 
 def train_network(args: argparse.Namespace) -> int:
-    """Learn the one table for all pictures, imitate those of importance, then go end to end.
-
-    Every step draws from a generator of its own number, so that a run that goes on from its
-    checkpoint ends as one that was never interrupted.
-    """
-    found = [examples.load(path) for path in sorted(args.cache.glob("*.npz"))]
-    held = found[::HELD_OUT]
-    kept = [example for i, example in enumerate(found) if i % HELD_OUT]
-    fixed = np.random.default_rng(0)
-    judged = [control_training.window(example, TEACHERS, fixed) for example in held]
-    torch.manual_seed(0)
-    network = ControlNetwork(TEACHERS)
-    checkpoint = args.cache / "control.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        network.load_state_dict(state["network"])
-        start, facts = state["step"], state["facts"]
-    else:
-        state, start = None, 0
-        facts = prepare(network, kept, judged, args.batch)
-    optimiser = torch.optim.Adam(
-        [{"params": [network.base], "lr": RATE * 4}, {"params": others(network), "lr": RATE}]
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.steps)
-    if state is not None:
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-    for step in range(start, args.steps):
-        learn(
-            network,
-            optimiser,
-            kept,
-            np.random.default_rng([2, step]),
-            args.batch,
-            progress=step / args.steps,
-        )
-        schedule.step()
-        if (step + 1) % EVERY == 0 or step + 1 == args.steps:
-            tell(facts, f"step {step + 1}", validate(network, judged))
-            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            state |= {"schedule": schedule.state_dict(), "step": step + 1, "facts": facts}
-            part = checkpoint.with_suffix(".part")
-            torch.save(state, part)
-            part.replace(checkpoint)
-    facts |= {
-        "data": "even pictures of imagenet (crops) and coco_val128, bsds500 at half its size",
-        "examples": len(found),
-        "steps": args.steps,
-        "batch": args.batch,
+    training = Training(args)
+    training.run()
+    facts = training.facts | {
+        "data": "even pictures of imagenet and coco_val128, whole and crops; bsds500 at half size",
+        "steps": [args.shared_steps, IMITATION_STEPS, args.steps],
+        "batch": [args.batch, args.judged],
         "seed": 0,
     }
     args.weights.mkdir(parents=True, exist_ok=True)
     path = args.weights / "jpeg-control.safetensors"
-    save_control(path, network, facts)
+    save_control(path, training.network, facts)
     path.chmod(0o644)
     return 0
-
-
-def prepare(network: ControlNetwork, kept: list, judged: list, batch: int) -> dict:
-    """Do what comes before end to end training, and return what it reached."""
-    fixed = np.random.default_rng(1)
-    windows = [control_training.window(example, TEACHERS, fixed) for example in kept]
-    weights, error = control_training.fit_rate(windows, seed=0)
-    network.rate.copy_(weights)
-    held_out = control_training.rate_error(judged, weights, seed=1)
-    facts = {"rate": error, "rate, held out": held_out, "bits per pixel": VALIDATION_SIZES}
-    facts["validation"] = {}
-    centre = control_training.bootstrap(network, windows)
-    tell(facts, "importance, mean", validate(network, judged))
-    tell(facts, "importance, each picture", validate_ideal(judged))
-    optimiser = torch.optim.Adam([network.base], SHARED_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, SHARED_STEPS)
-    for step in range(SHARED_STEPS):
-        learn(network, optimiser, kept, np.random.default_rng([1, step]), batch, progress=1.0)
-        schedule.step()
-    network.single.copy_(network.base.detach())
-    tell(facts, "one for all", validate(network, judged))
-    imitate(network, windows, centre)
-    tell(facts, "imitation", validate(network, judged))
-    return facts
-
-
-def tell(facts: dict, name: str, costs: list[float]) -> None:
-    facts["validation"][name] = costs
-    print(f"{name}: {costs}", flush=True)
-
-
-def learn(
-    network: ControlNetwork,
-    optimiser: torch.optim.Optimizer,
-    kept: list,
-    rng: np.random.Generator,
-    batch: int,
-    *,
-    progress: float,
-) -> None:
-    """Take one step end to end."""
-    chosen = rng.choice(len(kept), batch, replace=False)
-    parts = [control_training.window(kept[i], TEACHERS, rng) for i in chosen]
-    rates = control_training.curriculum(progress, batch, rng)
-    sizes = [control_training.size_of(r, p) for r, p in zip(rates, parts, strict=True)]
-    heads = rng.integers(len(TEACHERS), size=batch).tolist()
-    loss = control_training.step_loss(network, parts, sizes, heads)
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
 
 
 def others(network: ControlNetwork) -> list[torch.nn.Parameter]:
     return [p for name, p in network.named_parameters() if name != "base"]
 
 
-def imitate(
-    network: ControlNetwork, windows: list[control_training.Window], centre: torch.Tensor
-) -> None:
-    optimiser = torch.optim.AdamW(others(network), 1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, IMITATION_STEPS)
-    for step in range(IMITATION_STEPS):
-        rng = np.random.default_rng([0, step])
-        chosen = [windows[i] for i in rng.choice(len(windows), 32, replace=False)]
-        rates = control_training.curriculum(1.0, len(chosen), rng)
-        sizes = [control_training.size_of(r, p) for r, p in zip(rates, chosen, strict=True)]
-        loss = control_training.imitation(network, chosen, sizes, centre)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-
-
-def validate(network: ControlNetwork, windows: list[control_training.Window]) -> list[float]:
+def costs(parts: list, shapes: Callable) -> list[float]:
     """Return the mean logarithm of what errors cost, by rate, on pictures held out."""
-
-    def shapes(part: control_training.Window, size: float) -> torch.Tensor:
-        return network([part.description], [size])[0]
-
-    return costs(windows, shapes)
-
-
-def validate_ideal(windows: list[control_training.Window]) -> list[float]:
-    return costs(windows, lambda part, _size: part.ideal)
-
-
-def costs(windows: list, shapes: Callable) -> list[float]:
     found = []
     for rate in VALIDATION_SIZES:
         values = []
-        for part in windows:
-            size = control_training.size_of(rate, part)
+        for part in parts:
+            size = windows.size_of(rate, part)
             each = shapes(part, size)
             for head in range(len(TEACHERS)):
-                values.append(control_training.cost_at(part, head, each[head], size))
+                values.append(windows.cost_at(part, head, each[head], size))
         found.append(round(float(np.mean(values)), 4))
     return found
 
@@ -290,8 +342,10 @@ def main() -> int:
     made = parts.add_parser("examples", help="pictures, and what errors in them cost teachers")
     made.set_defaults(run=make_examples)
     network = parts.add_parser("network", help="the control network")
+    network.add_argument("--shared-steps", type=int, default=200, help="for what all share")
     network.add_argument("--steps", type=int, default=200, help="end to end (%(default)s)")
-    network.add_argument("--batch", type=int, default=12, help="pictures a step (%(default)s)")
+    network.add_argument("--batch", type=int, default=6, help="pictures a step (%(default)s)")
+    network.add_argument("--judged", type=int, default=6, help="more, shown to teachers")
     network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")
     size.add_argument("--pictures", type=int, default=None)

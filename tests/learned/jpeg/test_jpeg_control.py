@@ -8,10 +8,12 @@ from safetensors.numpy import save_file
 
 from idse.codecs import jpeg
 from idse.errors import InputError, ModelError
-from idse.learned.jpeg import control_rate, control_training, description
+from idse.learned.jpeg import condition, control_rate, control_training, description, windows
 from idse.learned.jpeg.control import Control, shipped
 from idse.learned.jpeg.control_network import ControlNetwork, save_control
 from idse.learned.jpeg.examples import Example, load, save
+from idse.learned.jpeg.judged import Judged
+from idse.vision import FeatureExtractor
 
 pytestmark = pytest.mark.fast
 
@@ -186,8 +188,10 @@ def test_examples_are_read_as_they_were_written(tmp_path):
 
 def test_windows_are_aligned_parts():
     made = example(size=(400, 300))
-    part = control_training.window(made, ("first", "second"), np.random.default_rng(3))
-    assert (part.layout.width, part.layout.height) == (224, 224)
+    part = windows.window(made, ("first", "second"), np.random.default_rng(3))
+    assert (part.layout.width, part.layout.height) == (320, 304)
+    assert part.description.pixels == 320 * 304
+    assert part.description.area == 400 * 300
     for plane, source in zip(part.coefficients, made.coefficients, strict=True):
         first = plane[0, 0, 0].numpy()
         places = np.argwhere((source == first).all((2, 3)))
@@ -200,34 +204,28 @@ def test_windows_are_aligned_parts():
 
 def test_slopes_lead_to_less_cost_at_the_same_size():
     heads = ("first", "second")
-    parts = [
-        control_training.window(example(seed), heads, np.random.default_rng(seed))
-        for seed in range(3)
-    ]
-    weights, error = control_training.fit_rate(parts, seed=0, tables_each=12)
+    parts = [windows.window(example(seed), heads, np.random.default_rng(seed)) for seed in range(3)]
+    weights, error = windows.fit_rate(parts, seed=0, tables_each=12)
     assert error < 0.1
     part = parts[0]
-    size = control_training.size_of(0.8, part)
+    size = windows.size_of(0.8, part)
     shape = torch.zeros(128)
     slope = control_training.slopes(part, 0, shape, size, weights)
     assert abs(float(slope.sum())) < 1e-3 * float(slope.abs().sum())
     better = shape - 0.3 * slope / slope.abs().max()
-    before = control_training.cost_at(part, 0, shape, size)
-    assert control_training.cost_at(part, 0, better, size) < before - 0.01
+    before = windows.cost_at(part, 0, shape, size)
+    assert windows.cost_at(part, 0, better, size) < before - 0.01
 
 
 def test_a_step_moves_the_network_where_slopes_lead():
     heads = ("first", "second")
-    parts = [
-        control_training.window(example(seed), heads, np.random.default_rng(seed))
-        for seed in range(6)
-    ]
+    parts = [windows.window(example(seed), heads, np.random.default_rng(seed)) for seed in range(6)]
     torch.manual_seed(0)
     network = ControlNetwork(heads)
-    centre = control_training.bootstrap(network, parts)
-    assert torch.equal(centre, network.base)
-    network.rate.copy_(control_training.fit_rate(parts, seed=0)[0])
-    sizes = [control_training.size_of(0.8, part) for part in parts]
+    control_training.bootstrap(network, parts)
+    centre = network.base.detach().clone()
+    network.rate.copy_(windows.fit_rate(parts, seed=0)[0])
+    sizes = [windows.size_of(0.8, part) for part in parts]
     imitation = control_training.imitation(network, parts, sizes, centre)
     assert 0 < float(imitation.detach()) < 1
     with torch.no_grad():
@@ -240,21 +238,89 @@ def test_a_step_moves_the_network_where_slopes_lead():
         costs.append(
             np.mean(
                 [
-                    control_training.cost_at(part, 0, shape[0], size)
+                    windows.cost_at(part, 0, shape[0], size)
                     for part, shape, size in zip(parts, shapes, sizes, strict=True)
                 ]
             )
         )
         optimiser.zero_grad()
-        control_training.step_loss(network, parts, sizes, [0, 1] * 3).backward()
+        control_training.step_loss(network, parts, sizes, [0, 1] * 3, [None] * 6).backward()
         optimiser.step()
     assert costs[-1] < costs[0] - 0.02
 
 
-def test_the_curriculum_widens():
+def test_the_curriculum_widens_within_reach():
     rng = np.random.default_rng(0)
-    early = np.log2(control_training.curriculum(0.0, 64, rng))
-    late = np.log2(control_training.curriculum(1.0, 64, rng))
+    part = windows.window(example(), ("first", "second"))
+    weights = windows.fit_rate([part], seed=0)[0]
+    early, late = (
+        np.log2(control_training.curriculum(progress, [part] * 64, weights, rng))
+        for progress in (0.0, 1.0)
+    )
     assert np.ptp(late) > 2 * np.ptp(early)
-    # One of each bin.
-    np.testing.assert_allclose(np.diff(np.sort(late)), np.ptp(late) / 63, atol=0.2)
+    ones = np.ones((2, 64))
+    finest = control_rate.file_bytes(part.description, ones, weights.numpy())
+    assert 2 ** late.max() < finest
+    # One of each bin, but for those out of reach.
+    below = np.sort(late)[: np.count_nonzero(late < late.max() - 0.01)]
+    assert np.diff(below).max() < 0.3
+
+
+def test_places_are_between_the_nearest():
+    found = described(photo(224, 224))
+    for rate in (0.25, 1.0, 8.0, 0.01, 100.0):
+        shares = condition.place(found, rate * found.pixels / 8)
+        assert shares.shape == (condition.PLACES,)
+        assert shares.sum() == pytest.approx(1)
+        assert shares.max() == pytest.approx(1)  # a whole power of 2, of a small picture
+    between = condition.place(found, 1.4142 * found.pixels / 8)
+    np.testing.assert_allclose(np.sort(between)[-2:], [0.5, 0.5], atol=1e-3)
+
+
+def test_what_pictures_share_depends_on_their_size_alone(control):
+    read = control[1]
+    one, two = (described(photo(120, 90, seed)) for seed in (0, 1))
+    np.testing.assert_array_equal(read.shared(one, 900), read.shared(two, 900))
+    assert not np.array_equal(read.shape(one, 900), read.shape(two, 900))
+    assert not np.array_equal(read.shared(one, 900), read.shared(one, 1900))
+
+
+class Means(torch.nn.Module):
+    """Sees means of 8x8 samples."""
+
+    def forward(self, x):
+        return torch.nn.functional.avg_pool2d(x, 8)
+
+
+def test_a_network_judges_what_a_file_makes_of_a_picture():
+    made = example(size=(96, 64))
+    network = FeatureExtractor(Means(), size=(64, 96))
+    seen = Judged(made, network)
+    planes = [torch.from_numpy(plane)[None] for plane in made.coefficients]
+    table = torch.full((8, 8), 60.0)
+    coarse = [(table * (plane / table).round()).requires_grad_() for plane in planes]
+    distance = seen.distance(coarse)
+    assert 50 * float(seen.distance(planes)) < float(distance.detach())
+    data = jpeg.encode(made.pixels, tables=[table.numpy().astype(np.uint16)] * 3)
+    real, source = (
+        network.features(network.from_rgb(np.ascontiguousarray(p)))
+        for p in (jpeg.decode(data), made.pixels)
+    )
+    wanted = float((real - source).square().sum())
+    assert float(distance.detach()) == pytest.approx(wanted, rel=0.05)
+    # It sees DC, and next to nothing of the highest frequency.
+    distance.backward()
+    slope = coarse[0].grad.abs().mean((0, 1, 2))
+    assert slope[0, 0] > 20 * slope[7, 7]
+
+
+def test_what_a_network_sees_is_part_of_slopes():
+    heads = ("first", "second")
+    made = example(size=(96, 64))
+    part = windows.window(made, heads)
+    weights = windows.fit_rate([part], seed=0)[0]
+    seen = Judged(made, FeatureExtractor(Means(), size=(64, 96)))
+    asked = (part, 0, torch.zeros(128), windows.size_of(1.0, part), weights)
+    slope = control_training.slopes(*asked, judged=seen)
+    assert torch.isfinite(slope).all()
+    assert not torch.equal(slope, control_training.slopes(*asked))

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import safe_open
 
 from idse.errors import InputError, ModelError, describe
+from idse.learned.jpeg.condition import condition, place
 from idse.learned.jpeg.control_rate import scale_for
 from idse.learned.jpeg.description import moments
 
@@ -110,15 +111,23 @@ class Control:
         self, description: Description, size: float, *, head: str = BLEND
     ) -> npt.NDArray[np.float64]:
         """Return log2 of steps, ``(2, 64)``, but for what is the same for all; see `tables`."""
+        shared = self.shared(description, size, head=head)
+        own = self._patterns(description, size) @ self._weights["basis"]
+        return shared + self._of_head(own, head)
+
+    def shared(
+        self, description: Description, size: float, *, head: str = BLEND
+    ) -> npt.NDArray[np.float64]:
+        """Return what `shape` does where all pictures of an area have the same tables at a size."""
         if not (math.isfinite(size) and size >= 1):
             raise InputError(f"a file of {size!r} bytes cannot be asked for: give 1 or more")
         if head != BLEND and head not in self.heads:
             raise InputError(
                 f"control has no head {head!r}: use {BLEND!r}, {', '.join(map(repr, self.heads))}"
             )
-        w = self._weights
-        patterns = self._patterns(description, size)
-        logs = w["base"] + patterns @ w["basis"]
+        return self._of_head(place(description, size) @ self._weights["base"], head)
+
+    def _of_head(self, logs: Floats, head: str) -> npt.NDArray[np.float64]:
         chosen = logs.mean(0) if head == BLEND else logs[self.heads.index(head)]
         found: npt.NDArray[np.float64] = chosen.astype(np.float64).reshape(2, 64)
         return found
@@ -130,25 +139,18 @@ class Control:
         weights = self._weights["rate"].astype(np.float64)
         return scale_for(description, shape, size, weights)
 
-    def single(self, head: str) -> npt.NDArray[np.float64]:
-        """Return log2 of steps, ``(2, 64)``, that are best where all pictures have the same."""
-        logs = self._weights["single"][self.heads.index(head)]
-        found: npt.NDArray[np.float64] = logs.astype(np.float64).reshape(2, 64)
-        return found
-
     def _patterns(self, description: Description, size: float) -> Floats:
         """Return how much of each pattern the tables of each head have, ``(heads, patterns)``."""
         w = self._weights
         seen = (moments(description.tails) - w["mean"]) / w["deviation"]
-        rate = np.float32(math.log2(8 * size / description.pixels))
-        condition = np.array([rate, rate**2 / 4], np.float32)
+        told = condition(description, size)
         maps = _convolved(description.maps, w["conv0.weight"], w["conv0.bias"])
         maps = _convolved(maps, w["conv1.weight"], w["conv1.bias"])
         joined = np.concatenate([_linear(seen, w, "stem"), maps.mean((1, 2))])
         hidden = np.maximum(_linear(joined, w, "join"), 0)
         for block in range(_BLOCKS):
             inner = _linear(hidden, w, f"inner{block}")
-            gain, bias = np.split(_linear(condition, w, f"condition{block}"), 2)
+            gain, bias = np.split(_linear(told, w, f"condition{block}"), 2)
             inner = np.maximum(inner * (1 + gain) + bias, 0)
             hidden = hidden + _linear(inner, w, f"outer{block}")
         found: Floats = _linear(hidden, w, "head").reshape(len(self.heads), -1)

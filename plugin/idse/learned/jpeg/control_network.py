@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from idse.learned.jpeg import control_rate
+from idse.learned.jpeg.condition import CONDITIONS, PLACES, condition, place
 from idse.learned.jpeg.control import FORMAT
 from idse.learned.jpeg.description import MAPS, moments
 
@@ -32,24 +33,18 @@ _BLOCKS = 2
 class ControlNetwork(nn.Module):
     """Descriptions and sizes to log2 of steps.
 
-    Steps are ``base + patterns @ basis``: what all pictures share, for each head, and how they
-    differ, of low rank.
+    Steps are ``base + patterns @ basis``: the best that all pictures of about a size and an area
+    can share, for each head, and how a picture differs from that, of low rank.
 
     Parameters
     ----------
     heads
         Names of the networks that tables are for.
-
-    Attributes
-    ----------
-    single
-        ``(heads, 128)``: the base that is best without patterns, to compare with.
     """
 
     mean: Tensor
     deviation: Tensor
     rate: Tensor
-    single: Tensor
 
     def __init__(self, heads: Sequence[str]) -> None:
         super().__init__()
@@ -57,8 +52,7 @@ class ControlNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(_STATISTICS))
         self.register_buffer("deviation", torch.ones(_STATISTICS))
         self.register_buffer("rate", torch.zeros(control_rate.FEATURES, dtype=torch.float64))
-        self.register_buffer("single", torch.zeros(len(heads), 128))
-        self.base = nn.Parameter(torch.zeros(len(heads), 128))
+        self.base = nn.Parameter(torch.zeros(len(heads), PLACES, 128))
         self.basis = nn.Parameter(torch.zeros(PATTERNS, 128))
         self.conv0 = nn.Conv2d(MAPS, _CHANNELS[0], 3, 2, 1)
         self.conv1 = nn.Conv2d(_CHANNELS[0], _CHANNELS[1], 3, 2, 1)
@@ -66,7 +60,7 @@ class ControlNetwork(nn.Module):
         self.join = nn.Linear(_STEM + _CHANNELS[1], _HIDDEN)
         for block in range(_BLOCKS):
             self.add_module(f"inner{block}", nn.Linear(_HIDDEN, _HIDDEN))
-            self.add_module(f"condition{block}", nn.Linear(2, 2 * _HIDDEN))
+            self.add_module(f"condition{block}", nn.Linear(CONDITIONS, 2 * _HIDDEN))
             self.add_module(f"outer{block}", nn.Linear(_HIDDEN, _HIDDEN))
         self.head = nn.Linear(_HIDDEN, len(heads) * PATTERNS)
         # So that it starts with what all pictures share.
@@ -77,21 +71,25 @@ class ControlNetwork(nn.Module):
         """Return log2 of steps but for a common factor, ``(n, heads, 128)``."""
         seen = torch.from_numpy(np.stack([moments(d.tails) for d in descriptions]))
         seen = (seen - self.mean) / self.deviation
-        rate = torch.tensor(
-            [np.log2(8 * s / d.pixels) for d, s in zip(descriptions, sizes, strict=True)],
-            dtype=torch.float32,
-        )
-        condition = torch.stack([rate, rate**2 / 4], 1)
+        asked = list(zip(descriptions, sizes, strict=True))
+        told = torch.from_numpy(np.stack([condition(*pair) for pair in asked]))
         maps = torch.from_numpy(np.stack([d.maps for d in descriptions]))
         maps = relu(self.conv1(relu(self.conv0(maps)))).mean((2, 3))
         hidden = relu(self.join(torch.cat([self.stem(seen), maps], 1)))
         for block in range(_BLOCKS):
             inner = self.get_submodule(f"inner{block}")(hidden)
-            gain, bias = self.get_submodule(f"condition{block}")(condition).chunk(2, 1)
+            gain, bias = self.get_submodule(f"condition{block}")(told).chunk(2, 1)
             inner = relu(inner * (1 + gain) + bias)
             hidden = hidden + self.get_submodule(f"outer{block}")(inner)
         patterns = self.head(hidden).reshape(len(hidden), len(self.heads), PATTERNS)
-        found: Tensor = self.base + patterns @ self.basis
+        found: Tensor = self.shared(descriptions, sizes) + patterns @ self.basis
+        return found
+
+    def shared(self, descriptions: Sequence[Description], sizes: Sequence[float]) -> Tensor:
+        """Return what `forward` does, but for what is the picture's own."""
+        asked = zip(descriptions, sizes, strict=True)
+        places = torch.from_numpy(np.stack([place(*pair) for pair in asked]))
+        found: Tensor = torch.einsum("np,hpk->nhk", places, self.base)
         return found
 
     def standardise(self, descriptions: Sequence[Description]) -> None:

@@ -8,206 +8,69 @@ the gradient then is 0, and what is left is how steps relate to each other.
 
 Performance (4.11 to 4.13) is what errors of coefficients cost the teachers (IDSE), which needs no
 network in the loop; its slope with respect to steps is nearly exact, for the error of a coefficient
-is continuous where its level changes. Tables are kept near those of importance (in place of 4.15).
+is continuous where its level changes. Beside it the teachers themselves look at some pictures
+(`idse.learned.jpeg.judged`): that knows of large errors, and is noisy. Tables are kept near those
+of importance (in place of 4.15).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from idse.allocation.tables import plan
-from idse.codecs.jpeg import JpegLayout, Quantiser
 from idse.learned.jpeg import control_rate
-from idse.learned.jpeg.control_network import PATTERNS, ControlNetwork
-from idse.learned.jpeg.description import Description, describe
+from idse.learned.jpeg.condition import place
+from idse.learned.jpeg.control_network import PATTERNS
 from idse.learned.jpeg.discrete import SURROGATE
-from idse.learned.jpeg.size_training import random_tables
 from idse.learned.jpeg.symbols import statistics
+from idse.learned.jpeg.windows import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from torch import Tensor
 
-    from idse.learned.jpeg.examples import Example
+    from idse.learned.jpeg.control_network import ControlNetwork
+    from idse.learned.jpeg.description import Description
+    from idse.learned.jpeg.judged import Judged
+    from idse.learned.jpeg.windows import Window
 
-# Luma blocks along the sides of what is learned from at once: 224 samples.
-_WINDOW = 28
-# Share of other teachers' weights beside a head's own, and of plain squared error: what no teacher
-# here looks at, another network may.
-_OTHERS, _PLAIN = 0.15, 0.03
 # Of the squared distance to the tables of importance.
 _NEAR_IMPORTANCE = 0.01
-# Bits per pixel, in log2: the middle of what is asked for, and the ends that training reaches.
-_MIDDLE, _ENDS = 0.0, (-2.3, 2.2)
-_RATE_RIDGE = 1e-3
+# Share of what the teachers themselves say where they look at a picture.
+_JUDGED = 0.5
+# Bits per pixel, in log2: the middle of what is asked for, and the ends that training reaches for
+# pictures that networks see as they are, and for those that they shrink.
+_MIDDLE = 0.0
+_SHRUNK = 2**17
+_ENDS = {False: (-1.3, 3.1), True: (-2.3, 1.9)}
+# Of the finest file's bytes, the most that are asked for.
+_FINEST = 0.85
 
 
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A part of an example as a picture of its own.
-
-    Attributes
-    ----------
-    layout, description
-        Of it.
-    coefficients
-        Per component ``(1, rows, columns, 8, 8)``.
-    weights
-        ``(heads)`` lists of the same shapes.
-    ideal
-        ``(heads, 128)``: log2 of the steps that importance asks for, with a mean of 0.
-    """
-
-    layout: JpegLayout
-    description: Description
-    coefficients: list[Tensor]
-    weights: list[list[Tensor]]
-    ideal: Tensor
-
-
-def window(example: Example, heads: Sequence[str], rng: np.random.Generator) -> Window:
-    """Cut a part out of an example, at random where it is larger than 224x224."""
-    rows, columns = example.coefficients[0].shape[:2]
-    height, width = (min(_WINDOW, 2 * (size // 2)) for size in (rows, columns))
-    top, left = (
-        2 * int(rng.integers((size - part) // 2 + 1))
-        for size, part in ((rows, height), (columns, width))
-    )
-
-    def cut(planes: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-        found = []
-        for plane, factor in zip(planes, (1, 2, 2), strict=True):
-            down, across = top // factor, left // factor
-            part = plane[down : down + height // factor, across : across + width // factor]
-            found.append(np.ascontiguousarray(part))
-        return found
-
-    layout = JpegLayout(8 * width, 8 * height)
-    coefficients = cut(example.coefficients)
-    all_weights = [cut(example.weights[name]) for name in heads]
-    return Window(
-        layout,
-        describe(coefficients, layout),
-        [torch.from_numpy(plane)[None] for plane in coefficients],
-        [_mixed(all_weights, own) for own in range(len(heads))],
-        torch.stack([_ideal(weights) for weights in all_weights]),
-    )
-
-
-def _mixed(weights: list[list[npt.NDArray[np.float32]]], own: int) -> list[Tensor]:
-    """Return what errors cost, mostly one teacher's."""
-    shares = [_OTHERS / max(len(weights) - 1, 1)] * len(weights)
-    shares[own] = 1 - _OTHERS
-    mixed = []
-    for planes in zip(*weights, strict=True):
-        found = sum(share * plane for share, plane in zip(shares, planes, strict=True)) + _PLAIN
-        mixed.append(torch.from_numpy(found)[None])
-    return mixed
-
-
-def _ideal(weights: list[npt.NDArray[np.float32]]) -> Tensor:
-    """Return log2 of the steps by `idse.allocation.tables`, both chroma components' as one."""
-    luma, cb, cr = plan(weights).spectra
-    logs = -0.5 * np.log2(np.stack([luma, (cb + cr) / 2])).ravel()
-    return torch.from_numpy(logs - logs.mean()).float()
-
-
-def fit_rate(windows: Sequence[Window], *, seed: int, tables_each: int = 4) -> tuple[Tensor, float]:
-    """Return the weights of `idse.learned.jpeg.control_rate`, and their mean relative error.
-
-    Real files of random tables and of importance's are what they are fitted to, by least squares.
-    """
-    features, logs = _files(windows, seed=seed, tables_each=tables_each)
-    ridge = _RATE_RIDGE * np.eye(control_rate.FEATURES)
-    weights = np.linalg.solve(features.T @ features + ridge, features.T @ logs)
-    return torch.from_numpy(weights), float(np.abs(np.expm1(features @ weights - logs)).mean())
-
-
-def rate_error(windows: Sequence[Window], weights: Tensor, *, seed: int) -> float:
-    """Return the mean relative error of predicted sizes over files that were not fitted to."""
-    features, logs = _files(windows, seed=seed, tables_each=4)
-    return float(np.abs(np.expm1(features @ weights.numpy() - logs)).mean())
-
-
-def _files(
-    windows: Sequence[Window], *, seed: int, tables_each: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return features of files, and the logarithms of the factors that they are to tell."""
-    rng = np.random.default_rng(seed)
-    rows, wanted = [], []
-    for part in windows:
-        quantiser = _quantiser(part)
-        for index in range(tables_each):
-            if index % 2:
-                shape = np.log2(random_tables(rng)).reshape(2, 64)
-            else:
-                shape = part.ideal[index // 2 % len(part.ideal)].double().numpy().reshape(2, 64)
-            scale = rng.uniform(0.5, 6.5) - shape.mean()
-            tables = np.clip(np.rint(np.exp2(shape + scale)), 1, 255)
-            bits, told = control_rate.features(part.description, tables)
-            rows.append(told)
-            wanted.append(control_rate.target(_size(quantiser, tables), bits))
-    return np.array(rows), np.array(wanted)
-
-
-def _quantiser(part: Window) -> Quantiser:
-    planes = [plane[0].numpy() for plane in part.coefficients]
-    return Quantiser(part.layout, planes, [np.ones_like(plane) for plane in planes])
-
-
-def _size(quantiser: Quantiser, steps: npt.NDArray[np.float64]) -> int:
-    luma, chroma = np.clip(np.rint(steps), 1, 255).astype(np.uint16).reshape(2, 8, 8)
-    return quantiser.run([luma, chroma, chroma], 0.0).size()
-
-
-def cost_at(part: Window, head: int, shape: Tensor, size: float) -> float:
-    """Return the logarithm of what errors cost with whole tables, at a real file's size.
-
-    Parameters
-    ----------
-    part, head, shape, size
-        As for :func:`slopes`.
-    """
-    quantiser = _quantiser(part)
-    logs = shape.detach().double().numpy()
-    low, high = -6.0, 14.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        larger = _size(quantiser, np.exp2(logs + middle)) > size
-        low, high = (middle, high) if larger else (low, middle)
-    steps = torch.from_numpy(np.clip(np.rint(np.exp2(logs + high)), 1, 255)).float()
-    cost = 0.0
-    for component, (plane, weights) in enumerate(
-        zip(part.coefficients, part.weights[head], strict=True)
-    ):
-        step = steps.reshape(2, 8, 8)[min(component, 1)]
-        cost += float((weights * (plane - step * (plane / step).round()).square()).sum())
-    return float(np.log(cost))
-
-
-def bootstrap(network: ControlNetwork, windows: Sequence[Window]) -> Tensor:
+def bootstrap(network: ControlNetwork, windows: Sequence[Window]) -> None:
     """Give a network its base and its patterns: the mean and principal components of importance.
 
-    Returns
-    -------
-    Tensor
-        ``(heads, 128)``: the mean.
+    There is a mean for pictures that networks see as they are, and one for those that they shrink.
     """
     ideal = torch.stack([part.ideal for part in windows])
-    base = ideal.mean(0)
-    rest = (ideal - base).flatten(0, 1)
-    _, _, patterns = torch.linalg.svd(rest, full_matrices=False)
+    shrunk = torch.tensor([_shrunk(part) for part in windows])
     with torch.no_grad():
-        network.base.copy_(base)
+        base = network.base.view(len(network.heads), -1, 2, 128)
+        for area in (0, 1):
+            chosen = shrunk == bool(area)
+            base[:, :, area] = ideal[chosen if chosen.any() else ~chosen].mean(0)[:, None]
+        rest = ideal - network.shared(*_asked(windows))
+        _, _, patterns = torch.linalg.svd(rest.flatten(0, 1), full_matrices=False)
         network.basis.copy_(patterns[:PATTERNS])
     network.standardise([part.description for part in windows])
-    return base
+
+
+def _asked(windows: Sequence[Window]) -> tuple[list[Description], list[float]]:
+    """Return descriptions, and sizes of one bit per pixel."""
+    return [part.description for part in windows], [size_of(1.0, part) for part in windows]
 
 
 def imitation(
@@ -220,39 +83,58 @@ def imitation(
     network, windows, sizes
         As for :func:`step_loss`.
     centre
-        ``(heads, 128)``: the mean of the tables of importance.
+        ``(heads, 12, 128)``: the base that importance differs from.
     """
-    found = network([part.description for part in windows], sizes) - network.base
-    ideal = torch.stack([part.ideal for part in windows]) - centre
+    descriptions = [part.description for part in windows]
+    found = network(descriptions, sizes) - network.shared(descriptions, sizes)
+    places = np.stack([place(*pair) for pair in zip(descriptions, sizes, strict=True)])
+    ideal = torch.stack([part.ideal for part in windows])
+    ideal = ideal - torch.einsum("np,hpk->nhk", torch.from_numpy(places), centre)
     error: Tensor = (found - ideal).square().mean()
     return error
 
 
-def size_of(bits_per_pixel: float, part: Window) -> float:
-    """Return bytes."""
-    return max(bits_per_pixel * part.description.pixels / 8, 1.0)
+def _shrunk(part: Window) -> bool:
+    return part.description.area > _SHRUNK
 
 
-def curriculum(progress: float, count: int, rng: np.random.Generator) -> list[float]:
-    """Return bits per pixel to ask for: one of each of ``count`` bins, of a range that widens.
+def curriculum(
+    progress: float, windows: Sequence[Window], rate: Tensor, rng: np.random.Generator
+) -> list[float]:
+    """Return bytes to ask for: one of each of as many bins, of a range that widens.
 
     Parameters
     ----------
     progress
         0 to 1: of training.
-    count
-        How many.
+    windows
+        That are to have them.
+    rate
+        Weights of `idse.learned.jpeg.control_rate`: what is beyond reach is not asked for.
     rng
         For where in the bins, and their order.
     """
     reach = min(1.0, 0.3 + progress)
-    low, high = (_MIDDLE + reach * (end - _MIDDLE) for end in _ENDS)
-    logs = low + (high - low) * (np.arange(count) + rng.uniform(size=count)) / count
-    found: list[float] = np.exp2(rng.permutation(logs)).tolist()
+    count = len(windows)
+    shares = rng.permutation((np.arange(count) + rng.uniform(size=count)) / count)
+    found = []
+    for share, part in zip(shares, windows, strict=True):
+        low, high = (_MIDDLE + reach * (end - _MIDDLE) for end in _ENDS[_shrunk(part)])
+        ones = np.ones((2, 64))
+        finest = _FINEST * control_rate.file_bytes(part.description, ones, rate.numpy())
+        found.append(min(size_of(2 ** (low + (high - low) * share), part), finest))
     return found
 
 
-def slopes(part: Window, head: int, shape: Tensor, size: float, rate: Tensor) -> Tensor:
+def slopes(
+    part: Window,
+    head: int,
+    shape: Tensor,
+    size: float,
+    rate: Tensor,
+    *,
+    judged: Judged | None = None,
+) -> Tensor:
     """Return the gradient of what errors cost with respect to the shape of tables, at a size.
 
     Parameters
@@ -267,6 +149,8 @@ def slopes(part: Window, head: int, shape: Tensor, size: float, rate: Tensor) ->
         Bytes.
     rate
         Weights of `idse.learned.jpeg.control_rate`.
+    judged
+        The picture as the head's network sees it, where that is to say half of it.
 
     Returns
     -------
@@ -279,16 +163,22 @@ def slopes(part: Window, head: int, shape: Tensor, size: float, rate: Tensor) ->
     steps = torch.exp2(logs).reshape(2, 8, 8)
     # Whole in the forward pass, as a file's.
     steps = steps + (steps.detach().round().clamp(1, 255) - steps.detach())
-    levels, cost = [], torch.zeros(())
+    levels, errors, cost = [], [], torch.zeros(())
     for component, (plane, weights) in enumerate(
         zip(part.coefficients, part.weights[head], strict=True)
     ):
         step = steps[min(component, 1)]
         levels.append(SURROGATE.round(plane / step))
-        cost = cost + (weights * _error(plane, step).square()).sum()
+        errors.append(_error(plane, step))
+        cost = cost + (weights * errors[-1].square()).sum()
     bits = sum(group.bits.sum() for group in statistics(levels, part.layout))
     assert isinstance(bits, torch.Tensor)
     (worse,) = torch.autograd.grad(cost.log(), logs, retain_graph=True)
+    if judged is not None:
+        decoded = [p - e for p, e in zip(part.coefficients, errors, strict=True)]
+        distance = judged.distance(decoded).log()
+        (seen,) = torch.autograd.grad(distance, logs, retain_graph=True)
+        worse = (1 - _JUDGED) * worse + _JUDGED * seen
     (larger,) = torch.autograd.grad(bits.log(), logs)
     # Steps at the end of their range stay there.
     free = ((steps > 1) & (steps < 255)).flatten()
@@ -316,6 +206,9 @@ def step_loss(
     windows: Sequence[Window],
     sizes: Sequence[float],
     heads: Sequence[int],
+    judged: Sequence[Judged | None],
+    *,
+    shared: bool = False,
 ) -> Tensor:
     """Return a loss whose gradient is that of `slopes`.
 
@@ -323,16 +216,21 @@ def step_loss(
     ----------
     network
         That is trained.
-    windows, sizes, heads
-        Pictures, bytes, and for which head each is coded.
+    windows, sizes, heads, judged
+        Pictures, bytes, for which head each is coded, and what that sees of it, if it looks.
+    shared
+        Of the tables that pictures share alone.
     """
-    found = network([part.description for part in windows], sizes)
+    tables = network.shared if shared else network
+    found = tables([part.description for part in windows], sizes)
     chosen = found[torch.arange(len(windows)), torch.tensor(heads)]
-    found_slopes = [
-        slopes(part, head, shape, size, network.rate)
-        for part, head, shape, size in zip(windows, heads, chosen, sizes, strict=True)
-    ]
-    gradient = torch.stack(found_slopes)
+    asked = zip(windows, heads, chosen, sizes, judged, strict=True)
+    gradient = torch.stack(
+        [
+            slopes(part, head, shape, size, network.rate, judged=seen)
+            for part, head, shape, size, seen in asked
+        ]
+    )
     ideal = torch.stack([part.ideal[head] for part, head in zip(windows, heads, strict=True)])
     away = chosen - ideal
     away = away - away.mean(1, keepdim=True)

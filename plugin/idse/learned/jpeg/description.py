@@ -54,12 +54,16 @@ class Description:
         of luma's low, middle and high frequencies.
     pixels
         Of the picture.
+    area
+        Pixels of the picture that it is a part of: networks shrink large pictures to their input,
+        and then see little of high frequencies. `pixels` where it is whole.
     """
 
     tails: Floats
     blocks: tuple[int, int]
     maps: Floats
     pixels: int
+    area: int
 
 
 def edges() -> npt.NDArray[np.float64]:
@@ -97,7 +101,8 @@ def describe(coefficients: Sequence[Floats], layout: JpegLayout) -> Description:
     luma, cb, cr = coefficients
     tails = np.stack([_tails([luma]), _tails([cb, cr])])
     blocks = (luma.shape[0] * luma.shape[1], 2 * cb.shape[0] * cb.shape[1])
-    return Description(tails, blocks, _maps(luma, cb, cr), layout.width * layout.height)
+    pixels = layout.width * layout.height
+    return Description(tails, blocks, _maps(luma, cb, cr), pixels, pixels)
 
 
 def _tails(planes: Sequence[Floats]) -> Floats:

@@ -1,0 +1,78 @@
+"""Training of JPEG control: the same run has the same end, interrupted or not."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jpeg_photos import photo
+from safetensors import safe_open
+
+from idse.codecs import jpeg
+from idse.learned.jpeg.control import Control
+from idse.learned.jpeg.examples import Example, save
+
+pytestmark = pytest.mark.full
+
+TOOL = Path(__file__).resolve().parents[3] / "tools" / "train" / "control.py"
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    spec = importlib.util.spec_from_file_location("train_control", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "IMITATION_STEPS", 4)
+    monkeypatch.setattr(module, "EVERY", 2)
+    return module
+
+
+def arguments(folder, teachers):
+    """Return what a short training takes, and make its examples."""
+    cache = folder / "cache"
+    cache.mkdir(parents=True)
+    for seed in range(8):
+        pixels = photo(96, 64, seed)
+        coefficients = jpeg.transform(pixels, jpeg.JpegLayout(96, 64))
+        rng = np.random.default_rng(seed)
+        weights = {
+            name: [rng.uniform(0.1, 1, plane.shape).astype(np.float32) for plane in coefficients]
+            for name in teachers
+        }
+        save(cache / f"{seed}.npz", Example(pixels, coefficients, weights))
+    return argparse.Namespace(
+        cache=cache, weights=folder, shared_steps=4, steps=5, batch=2, judged=0
+    )
+
+
+def read(args):
+    """Return the bytes of each tensor, and what is told beside them, in no order."""
+    with safe_open(args.weights / "jpeg-control.safetensors", "np") as file:
+        names = sorted(file.keys())
+        return {name: file.get_tensor(name).tobytes() for name in names} | file.metadata()
+
+
+def test_a_run_that_was_interrupted_ends_as_another(tool, tmp_path, monkeypatch):
+    whole = arguments(tmp_path / "whole", tool.TEACHERS)
+    assert tool.train_network(whole) == 0
+    wanted = read(whole)
+    learn = tool.Training.learn
+
+    for after in (1, 6, 11):
+        args = arguments(tmp_path / str(after), tool.TEACHERS)
+        steps = []
+
+        def stopped(self, *told, steps=steps, after=after):
+            if len(steps) == after:
+                raise KeyboardInterrupt
+            steps.append(told)
+            learn(self, *told)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(tool.Training, "learn", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                tool.train_network(args)
+        assert tool.train_network(args) == 0
+        assert read(args) == wanted
+    assert Control(whole.weights / "jpeg-control.safetensors").heads == tool.TEACHERS
