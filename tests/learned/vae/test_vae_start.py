@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from idse.errors import InputError
 from idse.learned.vae.heuristic import rounded_rates, step_for_rate
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.start import start_from
@@ -19,10 +18,13 @@ def smooth_pictures(count: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(small, size=(64, 64), mode="bicubic").clamp(0, 1)
 
 
+@pytest.mark.parametrize("transform", ["gdn", "residual"])
 @pytest.mark.parametrize(("architecture", "latents"), [("factorised", 32), ("hyperprior", 64)])
-def test_a_start_already_codes_pictures(architecture: str, latents: int) -> None:
+def test_a_start_already_codes_pictures(architecture: str, latents: int, transform: str) -> None:
     torch.manual_seed(0)
-    network = build(VaeConfig(architecture=architecture, width=16, latents=latents))
+    network = build(
+        VaeConfig(architecture=architecture, transform=transform, width=16, latents=latents)
+    )
     pictures = smooth_pictures(8)
 
     def error(step: float) -> float:
@@ -32,7 +34,9 @@ def test_a_start_already_codes_pictures(architecture: str, latents: int) -> None
 
     before = error(0.1)
     start_from(network, pictures[:6])
-    assert error(0.1) < 0.02 * float(pictures.var())
+    # Residual stages give a channel up, which at this width is one in sixteen.
+    share = 0.02 if transform == "gdn" else 0.05
+    assert error(0.1) < share * float(pictures.var())
     assert error(0.1) < 0.1 * before
     assert error(0.1) < error(16.0)
 
@@ -47,11 +51,6 @@ def test_scales_start_as_each_maps_own() -> None:
         _, log2_scale = network.gaussians(network.hyper_analysis(y).round())
     mean = log2_scale.mean((0, 2, 3)).numpy()
     np.testing.assert_allclose(mean, y.transpose(0, 1).flatten(1).std(1).log2(), atol=0.6)
-
-
-def test_residual_networks_cannot() -> None:
-    with pytest.raises(InputError, match="GDN"):
-        start_from(build(VaeConfig(transform="residual", width=4)), smooth_pictures(1))
 
 
 def test_step_for_rate_finds_it() -> None:

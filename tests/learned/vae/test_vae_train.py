@@ -13,12 +13,15 @@ from PIL import Image
 from idse.errors import InputError, ModelError
 from idse.learned.vae.data import Photographs, load_photograph
 from idse.learned.vae.heuristic import search
-from idse.learned.vae.networks import VaeConfig
+from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.rate_control import RateDecay, SearchHeuristic, TargetRate
 from idse.learned.vae.train import Progress, Trainer, TrainingPlan, learning_rate, read_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from idse.learned.vae.networks import Quantiser
 
 pytestmark = pytest.mark.fast
 
@@ -70,15 +73,40 @@ def test_weights_lie_where_the_crop_does(tmp_path: Path) -> None:
     torch.testing.assert_close(crops.weights, crops.pictures)
 
 
-@pytest.mark.parametrize("controlled", [False, True])
+def trained(trainer: Trainer) -> dict[str, torch.Tensor]:
+    trainer.run()
+    return trainer.network.state_dict()
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def controlled() -> TargetRate:
+    decay = RateDecay(iterations=4)
+    return TargetRate.general(0.3, beta=100, decay=decay, alpha=0.5, deviation=0.1)
+
+
+@pytest.mark.parametrize("control", [None, controlled])
+@pytest.mark.parametrize(
+    ("plan", "quantiser"),
+    [
+        (PLAN, "mixed"),
+        (PLAN, "noise"),
+        (replace(PLAN, model=replace(PLAN.model, architecture="factorised")), "straight-through"),
+        (replace(PLAN, model=replace(PLAN.model, transform="residual")), "mixed"),
+    ],
+)
 def test_interrupted_and_resumed_is_uninterrupted(
-    photographs: Photographs, tmp_path: Path, controlled: bool
+    photographs: Photographs,
+    tmp_path: Path,
+    plan: TrainingPlan,
+    quantiser: Quantiser,
+    control: Callable[[], TargetRate] | None,
 ) -> None:
     def trainer() -> Trainer:
-        control = TargetRate.general(
-            0.3, beta=100, decay=RateDecay(iterations=4), alpha=0.5, deviation=0.1
-        )
-        return Trainer(PLAN, photographs, control=control if controlled else None)
+        control_ = control() if control else None
+        return Trainer(replace(plan, quantiser=quantiser), photographs, control=control_)
 
     whole: list[Progress] = []
     parts: list[Progress] = []
@@ -86,16 +114,26 @@ def test_interrupted_and_resumed_is_uninterrupted(
     trainer().run(checkpoint=tmp_path / "parts", every=2, until=3, report=parts.append)
     trainer().run(checkpoint=tmp_path / "parts", every=2, report=parts.append)
     assert [p.loss for p in whole] == [p.loss for p in parts]
-    one, two = (read_checkpoint(tmp_path / name)["network"] for name in ("whole", "parts"))
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    one, two = (read_checkpoint(tmp_path / name) for name in ("whole", "parts"))
+    assert same(one["network"], two["network"])
+    assert one["control"] == two["control"]
+
+
+def test_the_seed_determines_the_weights(photographs: Photographs) -> None:
+    plan = replace(PLAN, iterations=2)
+    one = trained(Trainer(plan, photographs))
+    torch.manual_seed(99)  # nothing outside of the plan has a say
+    assert same(one, trained(Trainer(plan, photographs)))
+    assert not same(one, trained(Trainer(replace(plan, seed=4), photographs)))
 
 
 def test_training_lowers_the_loss(photographs: Photographs) -> None:
-    model = replace(PLAN.model, transform="residual")  # the others start too well
-    plan = replace(PLAN, model=model, iterations=40, coarsest=0.5, learning_rate=5e-3)
+    plan = replace(PLAN, iterations=40, coarsest=0.5, learning_rate=5e-3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        start = build(plan.model).state_dict()  # the usual one is too good for a short run
     seen: list[Progress] = []
-    Trainer(plan, photographs).run(report=seen.append)
+    Trainer(plan, photographs, start=start).run(report=seen.append)
     assert np.mean([p.loss for p in seen[-5:]]) < 0.95 * np.mean([p.loss for p in seen[:5]])
     assert "mse" in str(seen[0])
 

@@ -161,9 +161,23 @@ class Vae(nn.Module):
         pictures: Tensor = self.synthesis(latents) + self.offset
         return pictures
 
-    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
-        """Return what latents of `analyse` take at a step, ``(B,)``: equation 6.2."""
+    def quantise(
+        self,
+        latents: Tensor,
+        step: Tensor | float,
+        *,
+        quantiser: Quantiser,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return what latents of `analyse` take in bits, ``(B,)``, and what is left of them.
+
+        The other parameters are those of `code`.
+        """
         raise NotImplementedError
+
+    def rounded_bits(self, latents: Tensor, step: Tensor | float) -> Tensor:
+        """Return what latents of `analyse` take at a step, ``(B,)``: equation 6.2."""
+        return self.quantise(latents, step, quantiser="round")[0]
 
     def code(
         self,
@@ -193,7 +207,11 @@ class Vae(nn.Module):
         -------
         Coded
         """
-        raise NotImplementedError
+        y = self.analyse(pictures)
+        bits, y_hat = self.quantise(y, step, quantiser=quantiser, generator=generator)
+        with torch.no_grad():
+            rounded = self.rounded_bits(y, step)
+        return Coded(self.synthesise(y_hat), bits, rounded)
 
 
 def _initialise(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
@@ -262,27 +280,18 @@ class FactorisedVae(Vae):
         super().__init__(config)
         self.prior = FactorisedPrior(config.latents, spread=2.0)
 
-    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
-        """As `Vae.rounded_bits`."""
-        cells = self.steps(step).reshape(-1, 1, 1)
-        return bits_of(self.prior.likelihood((latents / cells).round() * cells, cells))
-
-    def code(
+    def quantise(
         self,
-        pictures: Tensor,
-        step: Tensor | float = 1.0,
+        latents: Tensor,
+        step: Tensor | float,
         *,
-        quantiser: Quantiser = "round",
+        quantiser: Quantiser,
         generator: torch.Generator | None = None,
-    ) -> Coded:
-        """As `Vae.code`; v = round(y / Delta_c)."""
-        y = self.analyse(pictures)
+    ) -> tuple[Tensor, Tensor]:
+        """As `Vae.quantise`; v = round(y / Delta_c)."""
         cells = self.steps(step).reshape(-1, self.config.latents, 1, 1)
-        rate, distortion = _proxies(y / cells, quantiser, generator)
-        bits = bits_of(self.prior.likelihood(rate * cells, cells))
-        with torch.no_grad():
-            rounded = bits_of(self.prior.likelihood((y / cells).round() * cells, cells))
-        return Coded(self.synthesise(distortion * cells), bits, rounded)
+        rate, distortion = _proxies(latents / cells, quantiser, generator)
+        return bits_of(self.prior.likelihood(rate * cells, cells)), distortion * cells
 
 
 class HyperpriorVae(Vae):
@@ -337,37 +346,22 @@ class HyperpriorVae(Vae):
         mean, log2_scale = parameters.chunk(2, dim=1)
         return mean, log2_scale
 
-    def rounded_bits(self, latents: Tensor, step: float) -> Tensor:
-        """As `Vae.rounded_bits`."""
-        z = self.hyper_analysis(latents).round()
-        mean, log2_scale = self.gaussians(z)
-        delta = self.steps(step).reshape(-1, 1, 1)
-        values = ((latents - mean) / delta).round()
-        cells = gaussian_cells(values, torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta)
-        return bits_of(cells) + bits_of(self.prior.likelihood(z))
-
-    def code(
+    def quantise(
         self,
-        pictures: Tensor,
-        step: Tensor | float = 1.0,
+        latents: Tensor,
+        step: Tensor | float,
         *,
-        quantiser: Quantiser = "round",
+        quantiser: Quantiser,
         generator: torch.Generator | None = None,
-    ) -> Coded:
-        """As `Vae.code`; h_s gets rounded z also in training, so that it sees what decoders see."""
-        y = self.analyse(pictures)
-        z = self.hyper_analysis(y)
-        z_rate, z_seen = _proxies(z, quantiser, generator)
+    ) -> tuple[Tensor, Tensor]:
+        """As `Vae.quantise`; unless all is noise, h_s gets rounded z, as in decoders."""
+        z_rate, z_seen = _proxies(self.hyper_analysis(latents), quantiser, generator)
         mean, log2_scale = self.gaussians(z_seen)
         delta = self.steps(step).reshape(-1, self.config.latents, 1, 1)
-        normal = (y - mean) / delta
         scales = torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta
-        rate, distortion = _proxies(normal, quantiser, generator)
+        rate, distortion = _proxies((latents - mean) / delta, quantiser, generator)
         bits = bits_of(gaussian_cells(rate, scales)) + bits_of(self.prior.likelihood(z_rate))
-        with torch.no_grad():
-            rounded = bits_of(gaussian_cells(normal.round(), scales))
-            rounded += bits_of(self.prior.likelihood(z.round()))
-        return Coded(self.synthesise(mean + distortion * delta), bits, rounded)
+        return bits, mean + distortion * delta
 
 
 def build(config: VaeConfig) -> FactorisedVae | HyperpriorVae:

@@ -3,20 +3,21 @@
 From random weights, most of a short run goes into finding out how to pass pictures through at all.
 Here each stage of the analysis starts as the principal components of what the stage before makes of
 blocks of 2x2, the synthesis as its transpose, and the hyper-synthesis says how widely each feature
-map spreads. Normalisation starts nearly linear. Training then adds what a block transform lacks:
-overlap, gain control, scales that vary over the picture.
+map spreads. Normalisation starts nearly linear; residual layers as identities, of activations that
+are lifted above zero so that their ReLU lets all pass. Training then adds what a block transform
+lacks: overlap, gain control, scales that vary over the picture.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from idse.errors import InputError
-from idse.learned.vae.layers import GDN
+from idse.learned.vae.layers import GDN, ResidualLayer
 from idse.learned.vae.networks import HyperpriorVae
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # Of what else the convolutions hold, relative to usual random weights: enough to differ.
 _REST = 0.01
 _GAMMA = 0.01
+# Of the lowest activation in the pictures: what residual layers are lifted by.
+_LIFT = 1.25
 # Of the standard deviation of hyper latents, which are rounded at step 1.
 _HYPER = 0.3
 
@@ -36,25 +39,25 @@ def start_from(network: FactorisedVae | HyperpriorVae, pictures: Tensor) -> None
     Parameters
     ----------
     network
-        Untrained, with the transform ``"gdn"``.
+        Untrained.
     pictures
         ``(B, 3, H, W)`` in [0, 1], as many samples as possible; sides multiples of its unit.
-
-    Raises
-    ------
-    InputError
-        The network has residual layers.
     """
-    if network.config.transform != "gdn":
-        raise InputError("only networks with GDN can start from principal components")
     mirrors = [layer for layer in network.synthesis if isinstance(layer, nn.ConvTranspose2d)]
     for layer in (*network.analysis, *network.synthesis):
         if isinstance(layer, GDN):
             layer.gamma_root.mul_((_GAMMA / 0.1) ** 0.5)
+        elif isinstance(layer, ResidualLayer):
+            layer.second.weight.mul_(_REST)
     x, known = pictures - network.offset, 3
-    for layer in network.analysis:
+    layers = list(network.analysis)
+    for layer, next_ in itertools.zip_longest(layers, layers[1:]):
         if isinstance(layer, nn.Conv2d):
-            known = _set_stage(layer, mirrors.pop(), x, known)
+            mirror = mirrors.pop()
+            stage = _set_stage(layer, mirror, x, known)
+            if isinstance(next_, ResidualLayer) and not next_.last:
+                _lift(layer, mirror, mirrors[-1], x, known)
+            known = stage
         x = layer(x)
     if isinstance(network, HyperpriorVae):
         _set_hyper(network, x)
@@ -84,6 +87,27 @@ def _set_stage(layer: nn.Conv2d, mirror: nn.ConvTranspose2d, x: Tensor, known: i
     layer.bias[:kept] = -(basis @ mean.repeat_interleave(4)).to(x.dtype)
     mirror.bias[:known] = mean.to(x.dtype)
     return kept
+
+
+def _lift(
+    layer: nn.Conv2d, mirror: nn.ConvTranspose2d, deeper: nn.ConvTranspose2d, x: Tensor, known: int
+) -> None:
+    """Raise what a stage makes of ``x`` above zero, and let its mirror take that away again.
+
+    The next stage takes the mean of its input away, and puts it back. Seen through the mirror, a
+    mean differs from place to place within a block, which no bias can be: the last channel, given
+    up for it, is 1 everywhere.
+    """
+    assert layer.bias is not None
+    assert deeper.bias is not None
+    layer.weight[-1] = 0
+    layer.bias[-1] = 1
+    deeper.weight[:, -1] = 0
+    deeper.bias[-1] = 1
+    lift = -_LIFT * layer(x).amin((0, 2, 3)).clamp(max=0)
+    layer.bias += lift
+    mirror.weight[-1] = 0
+    mirror.weight[-1, :known] = -torch.einsum("c,cijk->ijk", lift, mirror.weight[:, :known])
 
 
 def _set_hyper(network: HyperpriorVae, y: Tensor) -> None:

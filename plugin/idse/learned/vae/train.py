@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _WARM_UP = 50
 _FINAL_RATE = 0.02
+# Of the gradient of rate + lambda distortion. Target-rate losses are not clipped: their gradients
+# are in the ten thousands, so all would become equally long, and the median of rates, not their
+# mean, would settle at the target.
 _CLIP = 1.0
 _NOISE_STREAM = 1
 # What a network starts from: crops that no iteration draws.
@@ -105,7 +108,7 @@ class Trainer:
         Of the target-rate loss; None minimises rate + lambda distortion instead.
     start
         Weights to begin with, of a network of the same plan; by default those of
-        `idse.learned.vae.start`, or from the seed alone where layers are residual.
+        `idse.learned.vae.start`.
     device
         ``"cpu"`` or any other of torch.
     """
@@ -130,7 +133,7 @@ class Trainer:
             )
         if start is not None:
             network.load_state_dict(start)
-        elif plan.model.transform == "gdn":
+        else:
             start_from(network, photographs.draw(_START_CROPS, seed=(plan.seed, _START)).pictures)
         self.network = network.to(self._device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -235,7 +238,8 @@ class Trainer:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        if self.control is None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self._optimiser.step()
 
     def save(self, path: Path) -> None:
