@@ -64,6 +64,10 @@ def test_a_changed_file_is_told(kind, tmp_path):
         model.load(path)
 
 
+# Of a network that does not widen at all.
+HYPER = '[{"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": false}]'
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -82,6 +86,14 @@ def test_a_changed_file_is_told(kind, tmp_path):
         ({"metadata": {"first": '"a"'}}, "first"),
         ({"metadata": {"curve": "[[1, 2], [1, 2]]"}}, "rise"),
         ({"metadata": {"curve": "[[1]]"}}, "curve"),
+        ({"metadata": {"steps": "[-1e999, 5]"}}, "'steps' is damaged"),
+        ({"metadata": {"steps": "[" * 99999}}, "'steps' is damaged"),
+        ({"metadata": {"config": '{"width": 99999}'}}, "width is 99999, expected 1 to 1024"),
+        ({"metadata": {"config": '{"width": 4.5}'}}, "width is 4.5"),
+        ({"metadata": {"config": '{"width": 4, "latents": 7}'}}, "another network"),
+        ({"metadata": {"config": '{"architecture": "factorised"}'}}, "another network"),
+        ({"metadata": {"kind": "factorised"}}, "contradict|another network"),
+        ({"metadata": {"hyper": HYPER}}, "another network|outputs"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(changes, message, tmp_path):

@@ -169,3 +169,12 @@ def test_a_network_gone_wrong_is_refused():
         vae.encode(photo(64, 64), network, step=0)
     with pytest.raises(InputError, match="no model"):
         vae.encode(photo(64, 64), [], step=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_is_larger_than_what_is_read(kind, monkeypatch):
+    monkeypatch.setattr("idse.codecs.vae.codec.MAX_BYTES", 1000)
+    network = tiny(kind)
+    with pytest.raises(InputError, match="of the 1000 that a file may have: give a coarser one"):
+        vae.encode(photo(128, 128), network, step=network.steps[0])
+    assert 900 < len(vae.encode(photo(128, 128), network, target_bytes=10**9).data) <= 1000

@@ -107,7 +107,13 @@ def encode(
             raise InputError(f"a step needs a single model, not {len(networks)}")
         if not -(1 << 15) <= step < 1 << 15:
             raise InputError(f"step {step} is not within -32768 to 32767")
-        return _file(Latents(pixels, networks[0]), step)
+        encoded = _file(Latents(pixels, networks[0]), step)
+        if len(encoded.data) > MAX_BYTES:
+            raise InputError(
+                f"step {step} takes {len(encoded.data)} bytes of the {MAX_BYTES} that a file may "
+                "have: give a coarser one"
+            )
+        return encoded
     area = pixels.shape[0] * pixels.shape[1]
     if target_bpp is not None:
         if not (np.isfinite(target_bpp) and target_bpp > 0):
@@ -116,7 +122,7 @@ def encode(
     assert target_bytes is not None
     if target_bytes < 1:
         raise InputError(f"target of {target_bytes} bytes: it must be above 0")
-    return _fit(pixels, networks, target_bytes)
+    return _fit(pixels, networks, min(target_bytes, MAX_BYTES))
 
 
 def _check_picture(pixels: npt.NDArray[np.uint8]) -> None:

@@ -37,7 +37,7 @@ from idse.errors import ModelError, missing_extra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from idse.learned.vae.networks import FactorisedVae, HyperpriorVae
+    from idse.learned.vae.networks import FactorisedVae, HyperpriorVae, VaeConfig
 
 FORMAT: Final = "idse-vae"
 VERSION: Final = "1"
@@ -45,10 +45,13 @@ VERSION: Final = "1"
 # What encoding alone needs.
 _ENCODER: Final = ("analysis.", "hyper_analysis.")
 
-# Beside those of other networks: of models that ship, the names begin just so.
+# Beside those of other networks: models that ship are called vae-KIND-NUMBER.
 _WEIGHTS: Final = Path(__file__).parents[2] / "weights"
 _PREFIX: Final = "vae-"
 _MAX_FILE_BYTES: Final = 1 << 30
+
+# Of a network: no file may ask for more memory than its own weights could fill.
+_MOST_CHANNELS: Final = 1024
 
 T = TypeVar("T")
 
@@ -88,7 +91,7 @@ class ModelFile:
         """
         try:
             return read(json.loads(self.metadata[key]))
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"model {self.name}: its {key!r} is damaged: {error}") from error
 
 
@@ -110,8 +113,21 @@ def identity_of(metadata: Mapping[str, str], tensors: Mapping[str, npt.NDArray[A
 
 
 def built_in() -> tuple[str, ...]:
-    """Return the names of the models that came with the package."""
-    return tuple(sorted(path.stem for path in _WEIGHTS.glob(f"{_PREFIX}*.safetensors")))
+    """Return the names of the models that came with the package, ``vae-KIND-NUMBER``.
+
+    A better model of a kind gets the next number and stays beside those before it: their streams
+    stay readable.
+    """
+    return tuple(sorted(path.stem for path in _WEIGHTS.glob(f"{_PREFIX}*-[0-9]*.safetensors")))
+
+
+def current() -> tuple[str, ...]:
+    """Return those of `built_in` that pictures are coded by: the last of each kind."""
+    last: dict[str, int] = {}
+    for name in built_in():
+        kind, _, number = name.rpartition("-")
+        last[kind] = max(last.get(kind, 0), int(number))
+    return tuple(f"{kind}-{number}" for kind, number in sorted(last.items()))
 
 
 def _path(path_or_name: str | os.PathLike[str]) -> Path:
@@ -237,8 +253,11 @@ def network_of(file: ModelFile, *, device: str = "cpu") -> Network:
     from idse.learned.vae.transforms import TorchTransforms
 
     prior = prior_of(file)
+    config = file.value("config", lambda v: VaeConfig(**v))
+    _check_channels(file, config)
     with torch.random.fork_rng(devices=[]):  # a new network draws weights that are not kept
-        vae = build(file.value("config", lambda v: VaeConfig(**v)))
+        vae = build(config)
+    _check_prior(file, vae, prior)
     _load_state(file, vae)
     return Network(
         name=file.name,
@@ -248,6 +267,25 @@ def network_of(file: ModelFile, *, device: str = "cpu") -> Network:
         steps=file.value("steps", lambda v: (int(v[0]), int(v[1]))),
         curve=file.value("curve", lambda v: tuple((float(r), float(d)) for r, d in v)),
     )
+
+
+def _check_channels(file: ModelFile, config: VaeConfig) -> None:
+    """Refuse what would take more memory than the file before any is taken."""
+    for name in ("width", "latents"):
+        count = getattr(config, name)
+        if type(count) is not int or not 0 < count <= _MOST_CHANNELS:
+            raise ModelError(
+                f"model {file.name}: its {name} is {count!r}, expected 1 to {_MOST_CHANNELS}"
+            )
+
+
+def _check_prior(file: ModelFile, vae: FactorisedVae | HyperpriorVae, prior: Prior) -> None:
+    """Refuse integers of another network: they would fail, or fill memory, in the middle."""
+    config = vae.config
+    hyper = config.width if config.architecture == "hyperprior" else 0
+    found = file.metadata["kind"], prior.latents, len(prior.side or ()), prior.scale * vae.stride
+    if found != (config.architecture, config.latents, hyper, vae.unit):
+        raise ModelError(f"model {file.name}: its tables are of another network than its config's")
 
 
 def _load_state(file: ModelFile, vae: FactorisedVae | HyperpriorVae) -> None:
@@ -296,8 +334,8 @@ def finder(
             if identity not in files:
                 known = ", ".join(f"{f.name} ({i.hex()})" for i, f in files.items()) or "none"
                 raise ModelError(
-                    f"this stream was made by VAE model {identity.hex()}, which is not here; "
-                    f"known are: {known}"
+                    f"this stream was made by VAE model {identity.hex()}, which is not here "
+                    f"(known are {known}): name its file (--vae-model)"
                 )
             if identity not in networks:
                 networks[identity] = network_of(files[identity], device=device)

@@ -25,26 +25,30 @@ SUFFIX = ".ivae"
 class VaeCodec:
     """Codes pictures with some models; may be used by many threads at once.
 
+    It decodes what those and all built-in ones have coded.
+
     Parameters
     ----------
     models
-        Names of built-in models, or paths of ``.safetensors`` files; the built-in ones by default.
+        Names of built-in models, or paths of ``.safetensors`` files; of the built-in ones the last
+        of each kind by default.
     """
 
     def __init__(self, models: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._models = tuple(models)
         self._networks: list[Network] | None = None
+        self._find: Callable[[bytes], Network] | None = None
         self._lock = threading.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the models."""
-        from idse.learned.vae.model import built_in
+        """Of the models that it codes with."""
+        from idse.learned.vae.model import current
 
-        return tuple(os.fspath(model) for model in self._models) or built_in()
+        return tuple(os.fspath(model) for model in self._models) or current()
 
     def networks(self) -> list[Network]:
-        """Return the models.
+        """Return the models that it codes with.
 
         Raises
         ------
@@ -77,15 +81,15 @@ class VaeCodec:
         MissingExtraError
             The extra ``vae`` is not installed.
         """
-        networks = self.networks()
-        for network in networks:
+        from idse.learned.vae.model import built_in, finder
+
+        for network in self.networks():
             if network.identity.startswith(identity):
                 return network
-        known = ", ".join(f"{n.name} ({n.identity[:8].hex()})" for n in networks)
-        raise ModelError(
-            f"this picture was coded by VAE model {identity.hex()}, which is not here (known are "
-            f"{known}): name its file (--vae-model)"
-        )
+        with self._lock:
+            if self._find is None:
+                self._find = finder(dict.fromkeys((*self.names, *built_in())))
+        return self._find(identity)
 
     def encode(self, pixels: npt.NDArray[np.uint8], limit: int) -> Encoded:
         """Code a picture in at most so many bytes.
