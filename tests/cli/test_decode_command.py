@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -124,3 +125,17 @@ def test_what_cannot_be_decoded(tmp_path, capsys):
         assert captured.err.startswith("idse decode: ")
         assert captured.err.count("\n") == 1
         assert files(tmp_path) == ["damaged.ivae", "there.png"]
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path):
+    """Nor /dev/null, where root decodes."""
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main(["decode", str(CODED), str(pipe), "-y", *MODEL]) == 0
+        assert pipe.is_fifo()
+        with Image.open(io.BytesIO(os.read(reader, 1 << 16))) as found:
+            assert found.size == Image.open(DECODED).size
+    finally:
+        os.close(reader)

@@ -157,6 +157,13 @@ def test_nothing_reaches_the_target(pixels):
 
 
 @FAST
+def test_the_size_that_was_asked_for_is_what_is_told():
+    """And not a part of it, at which coarser pictures were tried."""
+    with pytest.raises(TargetError, match="nor does the fallback: 80 bytes are out of reach"):
+        coded(photo(64, 64), target_bytes=80, fallback="vae-jpeg")
+
+
+@FAST
 @pytest.mark.parametrize("models", [(), ("missing.safetensors",)])
 def test_a_fallback_that_fails_leaves_the_jpeg(pixels, models, caplog, monkeypatch):
     monkeypatch.setattr("idse.learned.vae.model.built_in", tuple)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from idse.codecs.vae import MAX_BYTES
-    from idse.files import check_results, open_atomically
+    from idse.files import check_results, write_atomically
     from idse.pipeline.images.vae import codec_of
 
     form = _format(args)
@@ -74,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
         if args.target == "-":
             image.save(sys.stdout.buffer, form)
         else:
-            with open_atomically(args.target) as file:
-                image.save(file, form)
+            made = io.BytesIO()
+            image.save(made, form)
+            write_atomically(args.target, made.getvalue())
     # What a format cannot hold: more than 65500 pixels a side in a JPEG, say.
     except (ValueError, KeyError) as error:
         raise InputError(f"{form} cannot hold this picture: {describe(error)}") from error

@@ -208,11 +208,12 @@ class Attempt:
             return coded.data, self._shown(codec.decode(coded.data)), coded.network.name
         failure = None
         for share in _SHARES:
-            coded = codec.encode(_turned(self.source, _UPRIGHT), max(1, int(share * self.limit)))
-            simple = self._shown(codec.decode(coded.data))
             try:
+                coded = codec.encode(_turned(self.source, _UPRIGHT), int(share * self.limit) or 1)
+                simple = self._shown(codec.decode(coded.data))
                 return *self._standard(kind, simple), coded.network.name
             except TargetError as error:
+                # The first says what the whole target is too little for.
                 failure = failure or error
         assert failure is not None
         raise failure
