@@ -65,7 +65,9 @@ def test_a_changed_file_is_told(kind, tmp_path):
 
 
 # Of a network that does not widen at all.
-HYPER = '[{"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": false}]'
+HYPER = (
+    '[{"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": true}, {"shuffle": 1, "relu": false}]'
+)
 
 
 @pytest.mark.parametrize(
