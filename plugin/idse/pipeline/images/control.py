@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 # and COCO at 0.25 to 2 bits per pixel, slopes from 0.1 to 0.015, that is off by 0.1 to 0.2 octaves.
 _TRELLIS, _SLOPE, _POWER = 0.32, 0.02, 0.6
 _LOW = 3
-# The least bits per pixel that the price of a bit follows. In units of the plan's own it is one over
-# them: of 0.75 to 6 over them, and of the plan's own at all rates, 1.5 was best on even pictures of
-# COCO and 0.75 on those of imagenet.
+# The least bits per pixel that the price of a bit follows. It is the plan's own over them: of 0.75
+# to 6 times that, and of the plan's own at all rates, 1.5 was best on even pictures of COCO and
+# 0.75 on those of imagenet.
 _LEAST_RATE = 0.2
 
 
