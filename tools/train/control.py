@@ -140,7 +140,7 @@ VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 HELD_OUT = 14  # one picture of so many
 IMITATION_STEPS = 500
 SHARED_RATE, IMITATION_RATE, RATE = 1e-2, 1e-3, 3e-4
-EVERY, TOLD = 25, 100  # steps between checkpoints, and until what they are worth is told
+EVERY = 25  # steps between checkpoints
 
 
 class Training:
@@ -210,6 +210,8 @@ class Training:
             for step in range(start, steps):
                 self.learn(stage, optimiser, np.random.default_rng([number, step]), step / steps)
                 schedule.step()
+                if step + 1 == steps:
+                    self.tell(f"{stage} {steps}")
                 if (step + 1) % EVERY == 0 or step + 1 == steps:
                     self.save(stage, step + 1, optimiser, schedule)
 
@@ -290,8 +292,6 @@ class Training:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> None:
-        if step % TOLD == 0:
-            self.tell(f"{stage} {step}")
         state = {"network": self.network.state_dict(), "optimiser": optimiser.state_dict()}
         state |= {"schedule": schedule.state_dict(), "stage": stage, "step": step}
         state |= {"facts": self.facts, "centre": self.centre}
@@ -345,7 +345,7 @@ def main() -> int:
     network.add_argument("--shared-steps", type=int, default=200, help="for what all share")
     network.add_argument("--steps", type=int, default=200, help="end to end (%(default)s)")
     network.add_argument("--batch", type=int, default=6, help="pictures a step (%(default)s)")
-    network.add_argument("--judged", type=int, default=6, help="more, shown to teachers")
+    network.add_argument("--judged", type=int, default=4, help="more, shown to teachers")
     network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")
     size.add_argument("--pictures", type=int, default=None)
