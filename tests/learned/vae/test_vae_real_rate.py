@@ -15,13 +15,16 @@ from idse.learned.vae.start import start_from
 pytestmark = pytest.mark.fast
 
 
-@pytest.mark.parametrize("architecture", ["factorised", "hyperprior"])
-def test_files_are_as_large_as_estimated(architecture: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "transform"),
+    [("factorised", "gdn"), ("hyperprior", "gdn"), ("hyperprior", "residual")],
+)
+def test_files_are_as_large_as_estimated(architecture: str, transform: str) -> None:
     generator = torch.Generator().manual_seed(6)
     small = torch.rand(4, 3, 32, 48, generator=generator)
     pictures = torch.nn.functional.interpolate(small, scale_factor=4, mode="bicubic").clamp(0, 1)
     torch.manual_seed(0)
-    vae = build(VaeConfig(architecture=architecture, width=12, latents=24))
+    vae = build(VaeConfig(architecture=architecture, transform=transform, width=12, latents=24))
     start_from(vae, pictures[:3])
     network = network_of(make(vae))
     pixels = (255 * pictures[3]).round().byte().permute(1, 2, 0).numpy()

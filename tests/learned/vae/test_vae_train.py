@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from idse.errors import InputError, ModelError
-from idse.learned.vae.data import Photographs, load_photograph
+from idse.learned.vae.data import Photographs, load_photograph, picture_files
 from idse.learned.vae.heuristic import search
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.rate_control import RateDecay, SearchHeuristic, TargetRate
@@ -71,6 +71,22 @@ def test_weights_lie_where_the_crop_does(tmp_path: Path) -> None:
     crops = Photographs(tmp_path, side=64, weights=maps).draw(8, seed=(0,))
     assert crops.weights is not None
     torch.testing.assert_close(crops.weights, crops.pictures)
+
+
+def test_training_minimises_what_weights_count(folder: Path) -> None:
+    names = [str(path.relative_to(folder)) for path in picture_files(folder)]
+
+    def first(weight: float) -> Progress:
+        maps = {name: np.full((3, 10, 10), weight, np.float32) for name in names}
+        photographs = Photographs(folder, side=64, weights=maps)
+        seen: list[Progress] = []
+        Trainer(PLAN, photographs).run(until=1, report=seen.append)
+        return seen[0]
+
+    one, four = first(1.0), first(4.0)
+    assert four.distortion == pytest.approx(4 * one.distortion)
+    assert four.rate == one.rate
+    assert four.loss > one.loss
 
 
 def trained(trainer: Trainer) -> dict[str, torch.Tensor]:
