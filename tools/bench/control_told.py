@@ -108,7 +108,7 @@ def told(name: str, judge: str, count: int, by_size: dict, whole: dict[str, list
     for measure in ("distance", *(("mAP",) if judge == "yolov4-tiny" else ("top-1", "top-5"))):
         form = ".4g" if measure == "distance" else ".3f"
         lines = [
-            [size, found["pictures"], *(f"{found[m][measure]:{form}}" for m in METHODS)]
+            [str(size), str(found["pictures"]), *(f"{found[m][measure]:{form}}" for m in METHODS)]
             for size, found in reached.items()
         ]
         what = "Mean distance of outputs" if measure == "distance" else f"{measure} kept"
@@ -116,7 +116,7 @@ def told(name: str, judge: str, count: int, by_size: dict, whole: dict[str, list
     for baseline in BASELINES:
         better = [m for m in METHODS[1:] if m != baseline]
         lines = [
-            [size, *(_ratio(found[f"{m} / {baseline}"]) for m in better)]
+            [str(size), *(_ratio(found[f"{m} / {baseline}"]) for m in better)]
             for size, found in reached.items()
         ]
         lines.append(["all", *(_ratio(whole[f"{m} / {baseline}"]) for m in better)])
