@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 from safetensors.numpy import load_file
+from vae import Lines
 
 from idse.errors import IdseError
 from idse.learned.vae.data import Photographs
 from idse.learned.vae.networks import VaeConfig
-from idse.learned.vae.train import Progress, Trainer, TrainingPlan
+from idse.learned.vae.train import Trainer, TrainingPlan
 
 # What weights of photographs are needed for (tools/train/vae_importance.py).
 IMPORTANCE = "importance"
@@ -37,20 +38,6 @@ def variants(base: TrainingPlan) -> dict[str, TrainingPlan]:
         "noise": replace(base, quantiser="noise"),
         IMPORTANCE: base,
     }
-
-
-class Lines:
-    """Every 50 iterations a line, with the means of what was seen since the last."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._seen = name, list[Progress]()
-
-    def __call__(self, progress: Progress) -> None:
-        self._seen.append(progress)
-        if (progress.iteration + 1) % 50 == 0:
-            loss = sum(seen.loss for seen in self._seen) / len(self._seen)
-            print(f"{self._name}: {progress}  mean loss {loss:.4f}", flush=True)
-            self._seen.clear()
 
 
 def main() -> None:
@@ -81,8 +68,9 @@ def main() -> None:
                 continue
             maps = load_file(chosen.importance)
             photographs = Photographs(chosen.photos, side=chosen.crop, weights=maps)
-        trainer = Trainer(plan, photographs)
-        trainer.run(checkpoint=chosen.folder / f"{name}.ckpt", every=100, report=Lines(name))
+        print(name, flush=True)
+        checkpoint = chosen.folder / f"{name}.ckpt"
+        Trainer(plan, photographs).run(checkpoint=checkpoint, every=100, report=Lines(100))
 
 
 if __name__ == "__main__":
