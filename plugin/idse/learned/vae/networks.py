@@ -169,7 +169,7 @@ class Vae(nn.Module):
         quantiser: Quantiser,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what latents of `analyse` take in bits, ``(B,)``, and what is left of them.
+        """Return the bits of latents of `analyse`, ``(B,)``, and what a decoder would have of them.
 
         The other parameters are those of `code`.
         """
