@@ -7,21 +7,44 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from idse.errors import IdseError
 from idse.learned.vae.calibrate import calibrated
-from idse.learned.vae.data import Photographs
+from idse.learned.vae.data import load_photograph, picture_files
 from idse.learned.vae.export import write
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.train import read_checkpoint
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 # Finest and coarsest, 1024 times the binary logarithm: lower rates than anyone may want.
 STEPS = (-6 * 1024, 8 * 1024)
-CROPS, SIDE = 24, 192
+# A factorised prior has tables of its own for every step: so far beyond those it was trained for.
+BEYOND = 1024
+# Of large photographs, the middle: what is common there would drown all others.
+SIDE = 384
+
+
+def middle(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what a photograph has around its middle."""
+    top, left = (max(0, (size - SIDE) // 2) for size in picture.shape[:2])
+    return picture[top : top + SIDE, left : left + SIDE]
+
+
+def steps_of(plan: dict[str, Any]) -> tuple[int, int]:
+    """Return the steps that a model is good for."""
+    if plan["model"]["architecture"] == "hyperprior":
+        return STEPS
+    finest, coarsest = (round(1024 * math.log2(plan[end])) for end in ("finest", "coarsest"))
+    return finest - BEYOND, coarsest + BEYOND
 
 
 def main() -> None:
@@ -35,9 +58,7 @@ def main() -> None:
     plan = json.loads(state["plan"])
     vae = build(VaeConfig(**plan["model"]))
     vae.load_state_dict(state["network"])
-    photographs = Photographs(chosen.photos, side=SIDE)
-    crops = photographs.draw(CROPS, seed=(1 << 21,)).pictures
-    pictures = list((255 * crops).round().byte().permute(0, 2, 3, 1).numpy())
+    pictures = [middle(load_photograph(path)) for path in picture_files(chosen.photos)]
     card = {
         "task": "codes pictures at low rates; not for archives",
         "data": "300 pictures of BSDS500, 25 of Urban100, 19 photographs of budgerigars; JPEG "
@@ -45,10 +66,10 @@ def main() -> None:
         "distortion": "mean squared error of R'G'B'",
         "last_plan": plan,
         "iterations_of_last_plan": state["iteration"],
-        "calibration": f"{CROPS} crops of {SIDE}x{SIDE} of the training photographs",
+        "calibration": f"{len(pictures)} training photographs, of each {SIDE}x{SIDE} at most",
         "notes": chosen.note,
     }
-    file = calibrated(vae, pictures, steps=STEPS, card=card)
+    file = calibrated(vae, pictures, steps=steps_of(plan), card=card)
     write(file, chosen.out)
     print(chosen.out, chosen.out.stat().st_size, file.metadata["curve"])
 

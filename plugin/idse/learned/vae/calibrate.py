@@ -26,6 +26,9 @@ _SPACING: Final = OCTAVE // 2
 # So many numbers a table's own probabilities count for beside those that were seen.
 _TRUST: Final = 100
 
+# Pictures that error is measured on at each rate, at most: it takes far longer than counting.
+_MEASURED: Final = 24
+
 # An error of 0 has no logarithm.
 _LEAST_ERROR: Final = 1e-6
 
@@ -49,7 +52,10 @@ def calibrated(
     vae
         Trained.
     pictures
-        Photographs, uint8 ``(height, width, 3)``: not those that results are reported on.
+        Photographs, uint8 ``(height, width, 3)``: not those that results are reported on. Many
+        and whole ones: tables fitted to 24 crops of 192 took 1.5 to 4 % more bytes below 0.2 bits
+        per pixel, on other photographs, than tables fitted to 120 whole ones. The rate's curve is
+        measured on 24 of them.
     steps, card
         As for `idse.learned.vae.export.make`.
     fit_tables
@@ -70,7 +76,8 @@ def calibrated(
     if fit_tables:
         file = sealed(file, tensors=_fitted(network, pictures, tried))
         network = network_of(file)
-    return sealed(file, metadata={"curve": _curve(network, pictures, tried)})
+    spread = pictures[:: -(-len(pictures) // _MEASURED)]
+    return sealed(file, metadata={"curve": _curve(network, spread, tried)})
 
 
 class _Counts:
