@@ -140,6 +140,7 @@ VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 HELD_OUT = 14  # one picture of so many
 IMITATION_STEPS = 500
 SHARED_RATE, IMITATION_RATE, RATE = 1e-2, 1e-3, 3e-4
+LESSONS, FOREIGN = 9, 0.3  # of generators; share of lessons for the other teacher
 EVERY = 25  # steps between checkpoints
 
 
@@ -147,8 +148,9 @@ class Training:
     """From the tables of importance to the control network, in three stages.
 
     The tables that all pictures share are learned first, then how pictures differ: by imitation of
-    the tables of importance, and end to end. Every step draws from a generator of its own number,
-    so that a run that goes on from its checkpoint ends as one that was never interrupted.
+    tables that were optimised for single pictures, and end to end. Every step draws from a
+    generator of its own number, so that a run that goes on from its checkpoint ends as one that was
+    never interrupted.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -173,9 +175,26 @@ class Training:
         self.centre = torch.zeros(0)
 
     @cached_property
-    def windows(self) -> list[Window]:
-        rng = np.random.default_rng(1)
-        return [windows.window(example, TEACHERS, rng) for example in self.kept]
+    def lessons(self) -> list[control_training.Lesson]:
+        """Tables of single pictures; what was optimised before is taken from the cache."""
+        network, path = self.network, self.args.cache / "optimised.pt"
+        wanted = list(torch.load(path)) if path.exists() else []
+        found = []
+        for number in range(self.args.lessons):
+            rng = np.random.default_rng([LESSONS, number])
+            i = int(rng.integers(len(self.kept)))
+            own = int(i in self.domains[1])
+            head = int(rng.integers(len(TEACHERS))) if rng.uniform() < FOREIGN else own
+            part = windows.window(self.kept[i], TEACHERS, rng)
+            (size,) = control_training.curriculum(1.0, [part], network.rate, rng)
+            if number == len(wanted):
+                with torch.no_grad():
+                    shape = network.shared([part.description], [size])[0, head]
+                best = control_training.optimised(part, head, shape, size, network.rate)
+                wanted.append(best)
+                torch.save(torch.stack(wanted), path)
+            found.append(control_training.Lesson(part.description, size, head, wanted[number]))
+        return found
 
     def run(self) -> None:
         state = torch.load(self.checkpoint) if self.checkpoint.exists() else None
@@ -200,6 +219,10 @@ class Training:
         for number, (stage, (steps, groups)) in enumerate(stages.items()):
             if number < first:
                 continue
+            if stage == "imitation" and not (state is not None and number == first):
+                self.centre = network.base.detach().clone()
+                control_training.take_over(network, self.lessons)
+                self.tell("shared, with what lessons share")
             optimiser = torch.optim.AdamW(groups)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
             start = 0
@@ -221,14 +244,14 @@ class Training:
         return found
 
     def prepare(self) -> None:
-        parts = self.windows
+        rng = np.random.default_rng(1)
+        parts = [windows.window(example, TEACHERS, rng) for example in self.kept]
         weights, error = windows.fit_rate(parts, seed=0)
         self.network.rate.copy_(weights)
         held_out = windows.rate_error(self.judged, weights, seed=1)
         self.facts |= {"rate": error, "rate, held out": held_out}
         self.facts["bits per pixel"] = VALIDATION_SIZES
         control_training.bootstrap(self.network, parts)
-        self.centre = self.network.base.detach().clone()
         self.tell("importance, mean")
         self.facts["validation"]["importance, each picture"] = costs(
             self.judged, lambda part, _size: part.ideal
@@ -249,9 +272,8 @@ class Training:
         optimiser.step()
 
     def imitation(self, rng: np.random.Generator) -> torch.Tensor:
-        chosen = [self.windows[i] for i in rng.integers(len(self.windows), size=32)]
-        sizes = control_training.curriculum(1.0, chosen, self.network.rate, rng)
-        return control_training.imitation(self.network, chosen, sizes, self.centre)
+        chosen = [self.lessons[i] for i in rng.integers(len(self.lessons), size=32)]
+        return control_training.imitation(self.network, chosen, self.centre)
 
     def cost(self, stage: str, rng: np.random.Generator, progress: float) -> torch.Tensor:
         """Return the loss at pictures some of which their teachers look at."""
@@ -306,6 +328,7 @@ def train_network(args: argparse.Namespace) -> int:
     facts = training.facts | {
         "data": "even pictures of imagenet and coco_val128, whole and crops; bsds500 at half size",
         "steps": [args.shared_steps, IMITATION_STEPS, args.steps],
+        "lessons": args.lessons,
         "batch": [args.batch, args.judged],
         "seed": 0,
     }
@@ -345,6 +368,9 @@ def main() -> int:
     network.add_argument("--shared-steps", type=int, default=200, help="for what all share")
     network.add_argument("--steps", type=int, default=200, help="end to end (%(default)s)")
     network.add_argument("--batch", type=int, default=6, help="pictures a step (%(default)s)")
+    network.add_argument(
+        "--lessons", type=int, default=360, help="pictures with tables of their own"
+    )
     network.add_argument("--judged", type=int, default=4, help="more, shown to teachers")
     network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")

@@ -42,7 +42,7 @@ def arguments(folder, teachers):
         }
         save(cache / f"{seed}.npz", Example(pixels, coefficients, weights))
     return argparse.Namespace(
-        cache=cache, weights=folder, shared_steps=4, steps=5, batch=2, judged=0
+        cache=cache, weights=folder, shared_steps=4, steps=5, batch=2, judged=0, lessons=20
     )
 
 
