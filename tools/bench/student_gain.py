@@ -3,10 +3,10 @@
     python tools/bench/student_gain.py [--only coco imagenet video]
 
 Odd images and second halves of clips, as in beat_stock.py, whose results name the best of stock of
-each. A head is compared with its own teacher, and the blend, which is the default model, with the
-exact method by the network that decides. mobilenet_v2 taught the student, too: what networks gain
-that taught nobody, the harness can only say of those that a user has. Beside them, for clips, a
-student that `idse distill` makes of the clip's own first half.
+each. On photographs efficientnet-lite1 judges, too, which taught nobody: what is gained for it is
+transfer, the student's as the exact method's. Clips are also steered by a student that was trained
+without them, as for a camera that it has never seen (`tools/train/student.py --without CLIP`, made
+where there is none yet), and by one that `idse distill` makes of the clip's own first half.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from beat_stock import BEST, CLIP_RATES, IMAGE_RATES, Parts, contents
-from bench_common import CACHE, command_line, machine, need, parser, told
+from bench_common import CACHE, ROOT, command_line, machine, need, parser, told
 
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.evaluate import Evaluation, Plan, evaluate
@@ -35,37 +35,49 @@ STOCK = {
     "video": "aq-mode=2:aq-strength=0.7:psy=1:qcomp=0.7",
 }
 TEACHERS = {"coco": "yolov4-tiny", "imagenet": "efficientnet-lite0", "video": "yolov4-tiny"}
-EXACT, STUDENT, HEAD = "exact", "student (default)", "the teacher's head alone"
-OWN = "student of the clip's first half"
+EXACT, STUDENT = "exact", "student (default)"
+UNSEEN, OWN = "student that never saw the clip", "student of the clip's first half"
+# A judge that taught nobody, and what else is asked by whose maps it gains.
+STRANGER = "efficientnet-lite1"
+ACROSS = "exact, yolov4-tiny"
 # Below it a share of what is gained says nothing.
 LEAST_GAIN = 5.0
 
 
 def configurations(name: str) -> tuple[Configuration, ...]:
     """Return what is compared on one kind of content."""
-    teacher = TEACHERS[name]
-    return (
+    found = [
         Configuration(name=BEST, arguments=f"--no-steer --x264-params {STOCK[name]}"),
-        Configuration(name=EXACT, arguments=f"--model {teacher}"),
+        Configuration(name=EXACT, arguments=f"--model {TEACHERS[name]}"),
         Configuration(name=STUDENT, arguments=""),
-        Configuration(name=HEAD, arguments=f"--model student@{teacher}"),
+    ]
+    if name == "imagenet":
+        found.append(Configuration(name=ACROSS, arguments="--model yolov4-tiny"))
+    return tuple(found)
+
+
+def clip_students(part: Parts) -> tuple[Configuration, ...]:
+    """Return a student that never saw a clip, and one of its first half, made where missing."""
+    first = part.decided_on
+    assert first is not None
+    folder = CACHE / "students"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = Path(first.name).stem
+    unseen, own = folder / f"without-{stem}.safetensors", folder / f"own-{stem}.safetensors"
+    if not unseen.exists():
+        train = [sys.executable, ROOT / "tools/train/student.py", "--cache", CACHE / "lessons"]
+        subprocess.run([*train, "--without", first.name, "--out", unseen], check=True)
+    if not own.exists():
+        distill = [sys.executable, "-m", "idse.cli", "distill", "--model", TEACHERS["video"]]
+        distill += ["--video", first.path, "--pictures", "160", "--steps", "600", "--out", own]
+        subprocess.run(distill, check=True)
+    return (
+        Configuration(name=UNSEEN, arguments=f"--model {unseen}"),
+        Configuration(name=OWN, arguments=f"--model {own}"),
     )
 
 
-def own_student(part: Parts) -> Configuration:
-    """Return a student of the first half of a clip, made where there is none yet."""
-    first = part.decided_on
-    assert first is not None
-    out = CACHE / "students" / f"{Path(first.name).stem}.safetensors"
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        distill = [sys.executable, "-m", "idse.cli", "distill", "--model", TEACHERS["video"]]
-        distill += ["--video", first.path, "--pictures", "160", "--steps", "600", "--out", out]
-        subprocess.run(distill, check=True)
-    return Configuration(name=OWN, arguments=f"--model {out}")
-
-
-def kept(found: Evaluation, names: tuple[str, ...] = (STUDENT, HEAD)) -> list[list[str]]:
+def kept(found: Evaluation, names: tuple[str, ...] = (STUDENT,)) -> list[list[str]]:
     """Return, for every sample and metric, what students keep of what the exact method gains."""
     rows = []
     for result in found.results:
@@ -90,7 +102,8 @@ def main() -> None:
     facts = machine()
     text, shares, reports = "", [], []
     with Runner(args.jobs, progress=told) as runner:
-        for name, parts, judges in contents(args.only):
+        for name, parts, taught in contents(args.only):
+            judges = taught if name == "video" else (*taught, STRANGER)
             panel = Panel(models=judges, cache=CACHE)
             plan = Plan(
                 sources=tuple(part.reported for part in parts),
@@ -110,12 +123,13 @@ def main() -> None:
                 plan = replace(
                     plan,
                     sources=(part.reported,),
-                    configurations=(first, exact, own_student(part)),
+                    configurations=(first, exact, *clip_students(part)),
                 )
                 found = evaluate(plan, panel, runner)
-                table = markdown(found, title=OWN, command=command_line(), judges=judges)
+                title = "students that never saw the clip, and that saw no other"
+                table = markdown(found, title=title, command=command_line(), judges=judges)
                 text += table.replace(f"{CACHE}/", "")
-                shares += kept(found, (OWN,))
+                shares += kept(found, (UNSEEN, OWN))
                 reports.append(as_json(found, {"judges": list(judges)}))
     header = ["sample", "metric", "maps by", "exact, %", "kept"]
     summary = f"# What the student keeps\n\n{markdown_table(header, shares)}\n"

@@ -29,5 +29,6 @@ def test_the_base_sees_what_mobilenet_sees():
     inside = (..., slice(1, None), slice(1, None))
     torch.testing.assert_close(found.clamp(0, 6)[inside], expected[inside], atol=1e-3, rtol=1e-3)
     trained = [name for name, conv in network.convs.items() if conv.weight.requires_grad]
-    assert all(name.startswith("conv") for name in trained)
-    assert len(network.convs) - len(trained) == 30
+    assert all(name.startswith(("top", "conv")) for name in trained)
+    assert len(network.convs) - len(trained) == 18
+    assert len(network.pretrained) == 30

@@ -51,7 +51,9 @@ def examples(count=6, heads=2):
         planes = np.kron(coarse, np.ones((1, 16, 16), np.float32))
         target = np.repeat(2 * planes[:1, ::STRIDE, ::STRIDE], heads, 0)
         blocks = target[:, ::4, ::4]
-        made.append(Example(planes.astype(np.float16), target, blocks, "noise", k == 0))
+        level = np.zeros(heads, np.float32)
+        seen = planes.astype(np.float16)
+        made.append(Example(seen, target, blocks, "noise", k == 0, level, 1.0 + k % 2))
     return made
 
 
@@ -176,11 +178,45 @@ def test_plans_are_checked(bad):
 
 def test_the_loss_is_nothing_for_the_truth_and_sees_levels():
     target = torch.from_numpy(np.stack([item.target for item in examples()]))
-    assert float(loss(target, target)) == 0
-    assert float(loss(target + 1, target)) > 0.3
+    level = target.exp().mean((0, 2, 3)).log().expand(len(target), -1)
+    assert float(loss(target, target, level)) == pytest.approx(0, abs=1e-6)
+    assert float(loss(target + 1, target, level)) > 0.3
     # What matters least hardly counts.
     low = torch.where(target < -2, target - 3, target)
-    assert float(loss(low, target)) < 0.2 * float(loss(target + 1, target))
+    assert float(loss(low, target, level)) < 0.2 * float(loss(target + 1, target, level))
+    # Nor does what matters little beside the rest of its set, as far as that goes.
+    beside = loss(target + 1, target, level + 4) / loss(target + 1, target, level)
+    assert float(beside) < 0.8
+
+
+def test_what_is_missed_costs_more_than_what_is_seen_too_much():
+    target, level = torch.zeros(1, 1, 8, 8), torch.full((1, 1), -6.0)
+    assert float(loss(target - 2, target, level)) > float(loss(target + 2, target, level))
+
+
+def test_what_came_from_imagenet_is_trained_gently():
+    made = network()
+    groups = training._adam(made, 1e-3).param_groups
+    gentle = {id(value) for value in groups[1]["params"]}
+    names = {name for name, conv in made.convs.items() if id(conv.weight) in gentle}
+    assert names
+    assert all(name.startswith("top") for name in names)
+    assert groups[1]["initial_lr"] < groups[0]["initial_lr"] == 1e-3
+    counted = sum(len(group["params"]) for group in groups)
+    assert counted == sum(value.requires_grad for value in made.parameters())
+
+
+def test_pictures_are_shown_as_often_as_they_weigh():
+    made = [
+        dataclasses.replace(item, weight=4.0 if k == 2 else 1.0)
+        for k, item in enumerate(examples(6))
+    ]
+    looks = training._Looks.of(network(), made[1:])
+    plan = TrainingPlan(steps=1, batch=2)
+    drawn = [training._batch(looks, plan, step, 0).target[0, 0] for step in range(200)]
+    heavy = made[2].target[0]
+    shown = [np.array_equal(t, heavy) or np.array_equal(t, heavy[:, ::-1]) for t in drawn]
+    assert 0.35 < np.mean(shown) < 0.65
 
 
 def test_the_learning_rate_rises_and_falls():

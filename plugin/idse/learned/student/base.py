@@ -1,4 +1,4 @@
-"""The half of a student that is not trained here: MobileNetV2, as it came from ImageNet."""
+"""What a student begins with: the first half of MobileNetV2, as it came from ImageNet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORM = PictureFormat(width=64, height=64)
 
 
 def load_base(network: StudentNetwork) -> None:
-    """Fill what is not trained with MobileNetV2's weights, downloaded on first use.
+    """Fill the way down with MobileNetV2's weights, downloaded on first use.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def load_base(network: StudentNetwork) -> None:
     """
     source = load_model("mobilenet_v2").module
     assert isinstance(source, InvertedResidualClassifier)
-    own = [conv for conv in network.convs.values() if not conv.weight.requires_grad]
+    own = network.pretrained
     with torch.no_grad():
         for conv, given in zip(own, islice(source.convolutions(), len(own)), strict=True):
             assert conv.bias is not None

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from idse.errors import InputError
@@ -18,7 +19,7 @@ from idse.learned.student.train import train
 from idse.vision.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from idse.learned.student.examples import Example
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from idse.learned.student.teacher import Teacher
     from idse.learned.student.train import TrainingPlan
     from idse.picture import Picture
+
+# Name of the head of all teachers together.
+MIXTURE = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +44,14 @@ class Shown:
         What kind it is, for the card.
     held
         Whether it is to judge by.
+    weight
+        How often it is shown, relative to others.
     """
 
     picture: Picture
     group: str
     held: bool
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,8 @@ def collect(
     found = []
     for done, item in enumerate(pictures, 1):
         lessons = [teacher.lesson(item.picture, cache) for teacher in teachers]
-        found.append(raw(item.picture, lessons, group=item.group, held=item.held))
+        kept = raw(item.picture, lessons, group=item.group, held=item.held, weight=item.weight)
+        found.append(kept)
         if progress is not None:
             progress(Step(what="teachers", done=done, total=count))
     if all(item.held for item in found):
@@ -106,6 +114,7 @@ def distil(
     *,
     blend: Sequence[float],
     cache: Path,
+    mixture: Mapping[str, Sequence[float]] | None = None,
     start: StudentFile | None = None,
     facts: dict[str, Any] | None = None,
     progress: Callable[[Step], None] | None = None,
@@ -121,10 +130,13 @@ def distil(
     out
         The file.
     blend
-        What each teacher counts in the map that the student gives by default, in units of its mean
+        What each head counts in the map that the student gives by default, in units of its mean
         importance.
     cache
         Folder for the checkpoint, which a run with the same plan and pictures goes on from.
+    mixture
+        As for `idse.learned.student.examples.examples`: a last head, called `MIXTURE`, of all
+        teachers together.
     start
         A student whose weights are a start; None begins with random ones.
     facts
@@ -144,8 +156,11 @@ def distil(
     """
     units = find_units(raws, [teacher.description for teacher in teachers])
     means = scales(raws, units)
-    made = examples(raws, units, means)
+    made = examples(raws, units, means, mixture)
     names = [teacher.name for teacher in teachers]
+    described = dict(zip(names, means, strict=True))
+    if mixture is not None:
+        names, units = [*names, MIXTURE], [*units, units[0]]
     with one_thread():
         network = _network(names, plan.seed, start)
         checkpoint = cache / f"{_key(names, made, start)}.checkpoint"
@@ -160,7 +175,7 @@ def distil(
             else lambda p: progress(Step(what="training", done=p.step, total=p.steps, loss=p.loss)),
         )
         card = {
-            "teachers": dict(zip(names, means, strict=True)),
+            "teachers": described,
             "pictures": sum(not item.held for item in raws),
             "plan": asdict(plan),
             "started_from": "a student" if start is not None else "random weights",
@@ -189,6 +204,7 @@ def _key(names: Sequence[str], made: Sequence[Example], start: StudentFile | Non
     found = hashlib.sha256(" ".join(names).encode())
     for item in made:
         found.update(item.planes.tobytes() + item.target.tobytes() + bytes([item.held]))
+        found.update(item.level.tobytes() + np.float64(item.weight).tobytes())
     if start is not None:
         for name in sorted(start.tensors):
             found.update(start.tensors[name].tobytes())

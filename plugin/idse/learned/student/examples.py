@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Raw:
     lessons: tuple[Lesson, ...]
     group: str
     held: bool
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,11 @@ class Example:
         What kind of picture it is, for reports.
     held
         Whether it is to judge by, and not to learn from.
+    level
+        float32 ``(heads,)``: natural logarithm of the mean importance, in the same unit, of all
+        pictures of its group that are learned from, which is what allocation sets it beside.
+    weight
+        How often it is shown, relative to others.
     """
 
     planes: npt.NDArray[np.float16]
@@ -67,13 +73,17 @@ class Example:
     blocks: FloatArray
     group: str
     held: bool
+    level: FloatArray
+    weight: float = 1.0
 
 
-def raw(picture: Picture, lessons: Sequence[Lesson], *, group: str, held: bool) -> Raw:
+def raw(
+    picture: Picture, lessons: Sequence[Lesson], *, group: str, held: bool, weight: float = 1.0
+) -> Raw:
     """Return the little that is needed of a picture: its planes as the student sees them."""
     planes = student_planes(picture, area=AREA, multiple=MULTIPLE)
     normalised = (planes - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
-    return Raw(normalised.astype(np.float32), picture.format, tuple(lessons), group, held)
+    return Raw(normalised.astype(np.float32), picture.format, tuple(lessons), group, held, weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +157,12 @@ def _mean(item: Raw, k: int) -> float:
     return float(np.exp(item.lessons[k].log_energy.astype(np.float64)).mean())
 
 
-def examples(raws: Sequence[Raw], units: Sequence[Unit], means: Sequence[float]) -> list[Example]:
+def examples(
+    raws: Sequence[Raw],
+    units: Sequence[Unit],
+    means: Sequence[float],
+    mixture: Mapping[str, Sequence[float]] | None = None,
+) -> list[Example]:
     """Return examples of pictures.
 
     Parameters
@@ -156,29 +171,56 @@ def examples(raws: Sequence[Raw], units: Sequence[Unit], means: Sequence[float])
         The pictures.
     units, means
         As `find_units` and `scales` return them.
+    mixture
+        By group, what every teacher counts in one head more, whose importance is the weighted
+        geometric mean of theirs and whose unit is the first one's; None makes none.
     """
     levels: dict[tuple[int, PictureFormat], float] = {}
     made = []
     for item in raws:
         _, rows, columns = item.planes.shape
-        targets, blocks = [], []
+        energies, scale = [], []
         for k, (unit, mean) in enumerate(zip(units, means, strict=True)):
             if (k, item.form) not in levels:
-                levels[k, item.form] = unit.level(item.form) * mean
-            energy = np.exp(item.lessons[k].log_energy - np.log(levels[k, item.form]))
-            energy = np.rot90(energy, item.form.rotation // 90)  # as the student sees the picture
-            targets.append(_log(box_resize(energy, rows // STRIDE, columns // STRIDE)))
-            blocks.append(_log(_macroblocks(energy)))
-        made.append(
-            Example(
-                item.planes.astype(np.float16),
-                np.stack(targets),
-                np.stack(blocks),
-                item.group,
-                item.held,
-            )
+                levels[k, item.form] = unit.level(item.form)
+            energy = np.exp(item.lessons[k].log_energy - np.log(levels[k, item.form] * mean))
+            # As the student sees the picture.
+            energies.append(np.rot90(energy, item.form.rotation // 90))
+            scale.append(np.log(levels[k, item.form] / levels[0, item.form]))
+        target = np.stack(
+            [_log(box_resize(e, rows // STRIDE, columns // STRIDE)) for e in energies]
         )
-    return made
+        blocks = np.stack([_log(_macroblocks(energy)) for energy in energies])
+        if mixture is not None:
+            shares = np.array(mixture[item.group], np.float32)
+            target, blocks = (_mixed(found, shares, scale) for found in (target, blocks))
+        planes = item.planes.astype(np.float16)
+        level = _level(target)
+        made.append(Example(planes, target, blocks, item.group, item.held, level, item.weight))
+    return _beside_their_groups(made)
+
+
+def _mixed(found: FloatArray, shares: FloatArray, scale: Sequence[float]) -> FloatArray:
+    """Append the weighted mean of logarithms, of which each lies ``scale`` above the first."""
+    absolute = found + np.reshape(scale, (-1, 1, 1)).astype(np.float32)
+    mean = np.tensordot(shares / shares.sum(), absolute, 1)
+    return np.concatenate([found, mean[None]]).astype(np.float32)
+
+
+def _level(target: FloatArray) -> FloatArray:
+    """Return the logarithm of each head's mean importance."""
+    found: FloatArray = np.log(np.exp(target).mean((1, 2))).astype(np.float32)
+    return found
+
+
+def _beside_their_groups(made: Sequence[Example]) -> list[Example]:
+    """Return examples with the level of their group, or their own where none of it is learned."""
+    sums: dict[str, list[FloatArray]] = {}
+    for item in made:
+        if not item.held:
+            sums.setdefault(item.group, []).append(np.exp(item.level))
+    means = {group: np.log(np.mean(levels, axis=0)) for group, levels in sums.items()}
+    return [replace(item, level=means.get(item.group, item.level)) for item in made]
 
 
 def _log(energy: FloatArray) -> FloatArray:

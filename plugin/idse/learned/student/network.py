@@ -2,9 +2,10 @@
 
 The way down is the first half of MobileNetV2 with the weights that it learned on ImageNet (its
 activations not bounded at 6): some hundreds of pictures teach such a network what a teacher looks
-at, but not what objects are. Only the way up is trained: at a 16th of the input, where a mean over
-the whole picture says how much it matters beside others, and back to a quarter, where each head
-says how the importance is spread. Batch normalisation is there in training only.
+at, but not what objects are. What is finer than a 16th of the input stays as it came; from there
+on weights are trained: those at a 16th gently, where a mean over the whole picture says how much it
+matters beside others, and those of the way up to a quarter, where each head says how the importance
+is spread. Batch normalisation is there in training from scratch only.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2))
 # Channels on the way up, at a 4th, an 8th and a 16th of the input, and residual blocks there.
 _WIDTHS = (32, 64, 96)
 _DEPTHS = (1, 1, 2)
-# Prefix of the names of what is not trained.
-_BASE = "base"
+# Prefixes of the names of what came from ImageNet: what is not trained, and what is.
+_BASE, _TOP = "base", "top"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +138,10 @@ class _Builder:
 def _base(b: _Builder) -> list[int]:
     """Append the way down; return the buffers at a 4th, an 8th and a 16th of the input."""
     x = b.conv(0, _STEM, kernel=3, stride=2)
-    levels = []
+    levels: list[int] = []
     for expansion, channels, repeats, first in _STAGES:
+        if len(levels) == len(_STAGES) - 1:
+            b.prefix = _TOP
         for repeat in range(repeats):
             wide = x if expansion == 1 else b.conv(x, expansion * b.channels[x])
             deep = b.depthwise(wide, stride=1 if repeat else first)
@@ -185,7 +188,8 @@ class StudentNetwork(nn.Module):
         super().__init__()
         self.ops = tuple(ops)
         self.output = output
-        self._last = max(op.out for op in ops if op.name.startswith(_BASE))
+        # The first operation with weights that are trained, and all after it.
+        self._trained = min(op.out for op in ops if op.name and not op.name.startswith(_BASE))
         self.convs: dict[str, nn.Conv2d] = {}
         self.norms: dict[str, nn.BatchNorm2d] = {}
         channels = {0: 3}
@@ -198,8 +202,8 @@ class StudentNetwork(nn.Module):
             if op.inputs[0] in single:
                 single.add(op.out)
             # A single sample is nothing to normalise by.
-            base = op.name.startswith(_BASE)
-            bare = normalised and not base and op.out != output and op.out not in single
+            came = op.name.startswith((_BASE, _TOP))
+            bare = normalised and not came and op.out != output and op.out not in single
             self.convs[op.name] = nn.Conv2d(
                 channels[op.inputs[0]],
                 op.channels,
@@ -211,12 +215,17 @@ class StudentNetwork(nn.Module):
             )
             if bare:
                 self.norms[op.name] = nn.BatchNorm2d(op.channels, eps=EPSILON)
-            if base:
+            if op.name.startswith(_BASE):
                 self.convs[op.name].requires_grad_(requires_grad=False)
         # Dictionaries of their own, so that types are known.
         for kind, modules in (("conv", self.convs), ("norm", self.norms)):
             for name, module in modules.items():
                 self.add_module(f"{kind}_{name}", module)
+
+    @property
+    def pretrained(self) -> list[nn.Conv2d]:
+        """The convolutions that came from ImageNet, in the order in which they run."""
+        return [conv for name, conv in self.convs.items() if name.startswith((_BASE, _TOP))]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of normalised pictures.
@@ -238,7 +247,7 @@ class StudentNetwork(nn.Module):
         buffers = {0: x}
         later: set[int] = set()
         for op in self.ops:
-            if op.out <= self._last:
+            if op.out < self._trained:
                 buffers[op.out] = self._run(op, [buffers[i] for i in op.inputs])
             else:
                 later |= set(op.inputs)
@@ -248,7 +257,7 @@ class StudentNetwork(nn.Module):
         """Return the map of what `base` returned."""
         found = dict(buffers)
         for op in self.ops:
-            if op.out > self._last:
+            if op.out >= self._trained:
                 found[op.out] = self._run(op, [found[i] for i in op.inputs])
         return found[self.output]
 

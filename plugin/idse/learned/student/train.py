@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     from idse.learned.student.examples import Example
     from idse.learned.student.network import StudentNetwork
 
-# Shares of the loss. Allocation adds a share of the mean to every importance before it takes the
-# logarithm: errors count there, relative to the picture's own mean, to the set's, and of the mean
-# itself; a little of the plain logarithm keeps order among what matters least.
-_OWN, _SET, _LEVEL, _PLAIN = 1.0, 0.5, 0.3, 0.1
+# Shares of the loss. Allocation adds a share of the set's mean to every importance before it takes
+# the logarithm: that is where errors count most. So that order shows also within pictures that
+# matter little beside others, some of it is relative to the picture's own mean, and a little plain;
+# and of the picture's level.
+_SET, _OWN, _LEVEL, _PLAIN = 1.0, 0.5, 0.3, 0.1
 # What is added, times the mean: `idse.allocation.OffsetPolicy.alpha`.
 _ALPHA = 0.5
 # Errors beyond so many nepers count linearly: sketches are noisy, and pictures surprising.
 _HUBER = 1.0
 _WARM_UP = 100
+# Share of the rate at which weights are trained that came from ImageNet.
+_GENTLE = 0.3
+# A step sees pictures of so many shapes.
+_PARTS = 2
 _CLIP = 2.0
 _DECAY = 1e-2
 
@@ -47,7 +52,8 @@ class TrainingPlan:
     steps, batch
         Of Adam with decoupled decay of weights, and pictures in each at most.
     rate
-        Learning rate, reached after 100 steps (or a tenth) and falling to nothing as a cosine.
+        Learning rate, of weights that did not come from ImageNet: reached after 100 steps (or a
+        tenth) and falling to nothing as a cosine.
     seed
         Of order and flips, and of the first weights where there are none.
     """
@@ -73,28 +79,42 @@ class Progress:
     loss: float
 
 
-def loss(found: Tensor, target: Tensor) -> Tensor:
+def loss(found: Tensor, target: Tensor, level: Tensor) -> Tensor:
     """Return what errors of a map cost.
+
+    Beside the set, an error of u nepers costs ``e^u - u - 1``: what steering by it loses at high
+    rate, where distortion falls as bits are spent and bits as the logarithm of importance
+    (`idse.learned.student.judge.steering_gain`). Least on average is the mean importance, whatever
+    the noise of sketches.
 
     Parameters
     ----------
     found, target
-        ``(n, heads, rows, columns)``: natural logarithms of importance relative to the set's mean.
+        ``(n, heads, rows, columns)``: natural logarithms of importance relative to the teacher's
+        mean.
+    level
+        ``(n, heads)``: that of the mean of the set that a picture is coded in.
     """
     own = target.exp().mean((2, 3), keepdim=True)
     levels = found.exp().mean((2, 3)).log(), own[:, :, 0, 0].log()
     soft = torch.logaddexp
-    near, whole = (_ALPHA * own).log(), own.new_tensor(math.log(_ALPHA))
+    near, whole = (_ALPHA * own).log(), level[:, :, None, None] + math.log(_ALPHA)
 
     def cost(a: Tensor, b: Tensor) -> Tensor:
         return functional.huber_loss(a, b, delta=_HUBER)
 
     return (
-        _OWN * cost(soft(found, near), soft(target, near))
-        + _SET * cost(soft(found, whole), soft(target, whole))
+        _SET * _steered(soft(found, whole), soft(target, whole))
+        + _OWN * cost(soft(found, near), soft(target, near))
         + _LEVEL * cost(*levels)
         + _PLAIN * cost(found, target)
     )
+
+
+def _steered(found: Tensor, target: Tensor) -> Tensor:
+    error = target - found
+    near = error.clamp_max(_HUBER)
+    return (near.exp() - error - 1 + math.exp(_HUBER) * (error - near)).mean()
 
 
 def train(
@@ -142,22 +162,24 @@ def train(
         raise InputError("there are no pictures to learn from: give more of them")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [value for value in network.parameters() if value.requires_grad]
-    adam = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=_DECAY)
+    adam = _adam(network, plan.rate)
     key = str(asdict(plan) | {"pictures": len(learned), "heads": len(learned[0].target)})
     begin, mean = _resume(network, adam, checkpoint, key)
-    looks = _look(network, learned)
+    looks = _Looks.of(network, learned)
     network.train()
     shown = time.monotonic()
     for step in range(begin, plan.steps):
         for group in adam.param_groups:
-            group["lr"] = plan.rate * _pace(step, plan.steps)
-        buffers, target = _batch(looks, plan, step)
+            group["lr"] = group["initial_lr"] * _pace(step, plan.steps)
         adam.zero_grad(set_to_none=True)
-        cost = loss(network.trained(buffers), target)
-        value = float(cost.detach())
+        value = 0.0
+        for part in range(_PARTS):
+            seen = _batch(looks, plan, step, part)
+            cost = loss(network.trained(seen.buffers), seen.target, seen.level) / _PARTS
+            cost.backward()  # type: ignore[no-untyped-call]
+            value += float(cost.detach())
         if not math.isfinite(value):
             raise ModelError(f"training failed at step {step}: the loss is {value}")
-        cost.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, _CLIP)
         adam.step()
         mean = value if not step else 0.98 * mean + 0.02 * value
@@ -171,6 +193,17 @@ def train(
     return mean
 
 
+def _adam(network: StudentNetwork, rate: float) -> torch.optim.AdamW:
+    """Return what trains a network: gently what it has learned from more pictures than these."""
+    gentle = {id(value) for conv in network.pretrained for value in conv.parameters()}
+    trained = [value for value in network.parameters() if value.requires_grad]
+    groups = [
+        {"params": [v for v in trained if id(v) not in gentle], "initial_lr": rate},
+        {"params": [v for v in trained if id(v) in gentle], "initial_lr": _GENTLE * rate},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=_DECAY)
+
+
 def _pace(step: int, steps: int) -> float:
     """Return the share of the learning rate at a step."""
     warm = min(_WARM_UP, max(1, steps // 10))
@@ -181,49 +214,59 @@ def _pace(step: int, steps: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """One look at an example: what the part that is not trained says, and the targets."""
+    """One look at an example, or several: what is not trained says, targets and their levels."""
 
     buffers: dict[int, Tensor]
     target: Tensor
+    level: Tensor
 
 
-def _look(network: StudentNetwork, learned: Sequence[Example]) -> list[tuple[_Seen, _Seen]]:
-    """Return two looks at every example: as it is, and mirrored."""
-    network.eval()
-    return [
-        (
-            _seen(network, item.planes, item.target),
-            _seen(network, item.planes[..., ::-1], item.target[..., ::-1]),
-        )
-        for item in learned
-    ]
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    """All looks at what is learned from, and how often each is taken."""
+
+    seen: list[list[_Seen]]
+    shares: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, network: StudentNetwork, learned: Sequence[Example]) -> _Looks:
+        """Look at every example: as it is, and mirrored."""
+        network.eval()
+        seen = [
+            [_seen(network, item), _seen(network, item, slice(None, None, -1))] for item in learned
+        ]
+        weights = np.array([item.weight for item in learned])
+        return cls(seen, weights / weights.sum())
 
 
-def _seen(
-    network: StudentNetwork, planes: npt.NDArray[np.float16], target: npt.NDArray[np.float32]
-) -> _Seen:
+def _seen(network: StudentNetwork, item: Example, columns: slice = slice(None)) -> _Seen:
+    planes, target = item.planes[..., columns], item.target[..., columns]
     with torch.no_grad():
         found = network.base(torch.from_numpy(planes.astype(np.float32)[None]))
     buffers = {i: value[0].half() for i, value in found.items()}
-    return _Seen(buffers, torch.from_numpy(target.copy()))
+    return _Seen(buffers, torch.from_numpy(target.copy()), torch.from_numpy(item.level))
 
 
-def _batch(
-    looks: Sequence[tuple[_Seen, _Seen]], plan: TrainingPlan, step: int
-) -> tuple[dict[int, Tensor], Tensor]:
-    """Return what the trained part sees in a step, and targets: of pictures of one shape."""
-    random = np.random.default_rng((plan.seed, step))
-    first = looks[int(random.integers(len(looks)))][0]
-    like = [item for item in looks if item[0].target.shape == first.target.shape]
-    chosen = random.permutation(len(like))[: plan.batch]
-    seen = [like[i][int(random.integers(2))] for i in chosen]
+def _batch(looks: _Looks, plan: TrainingPlan, step: int, part: int) -> _Seen:
+    """Return what the trained part sees in a part of a step: of pictures of one shape."""
+    random = np.random.default_rng((plan.seed, step, part))
+    count = len(looks.seen)
+    shape = looks.seen[int(random.choice(count, p=looks.shares))][0].target.shape
+    like = np.array([k for k, item in enumerate(looks.seen) if item[0].target.shape == shape])
+    shares = looks.shares[like] / looks.shares[like].sum()
+    size = min(len(like), -(-plan.batch // _PARTS))
+    seen = [
+        looks.seen[k][int(random.integers(len(looks.seen[k])))]
+        for k in random.choice(like, size, replace=False, p=shares).tolist()
+    ]
     buffers = {
         i: torch.stack([item.buffers[i] for item in seen])
         .float()
         .contiguous(memory_format=torch.channels_last)
-        for i in first.buffers
+        for i in seen[0].buffers
     }
-    return buffers, torch.stack([item.target for item in seen])
+    targets, levels = ([getattr(item, n) for item in seen] for n in ("target", "level"))
+    return _Seen(buffers, torch.stack(targets), torch.stack(levels))
 
 
 def _keep(
