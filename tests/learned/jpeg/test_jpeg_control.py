@@ -223,11 +223,8 @@ def test_a_step_moves_the_network_where_slopes_lead():
     torch.manual_seed(0)
     network = ControlNetwork(heads)
     control_training.bootstrap(network, parts)
-    centre = network.base.detach().clone()
     network.rate.copy_(windows.fit_rate(parts, seed=0)[0])
     sizes = [windows.size_of(0.8, part) for part in parts]
-    imitation = control_training.imitation(network, parts, sizes, centre)
-    assert 0 < float(imitation.detach()) < 1
     with torch.no_grad():
         network.base.zero_()
     optimiser = torch.optim.Adam([network.base], 0.05)
@@ -247,6 +244,39 @@ def test_a_step_moves_the_network_where_slopes_lead():
         control_training.step_loss(network, parts, sizes, [0, 1] * 3, [None] * 6).backward()
         optimiser.step()
     assert costs[-1] < costs[0] - 0.02
+
+
+def test_lessons_are_better_than_what_is_shared_and_learned():
+    heads = ("first", "second")
+    parts = [
+        windows.window(example(seed, (96, 64)), heads, np.random.default_rng(seed))
+        for seed in range(8)
+    ]
+    torch.manual_seed(0)
+    network = ControlNetwork(heads)
+    control_training.bootstrap(network, parts)
+    network.rate.copy_(windows.fit_rate(parts, seed=0)[0])
+    lessons = []
+    for index, part in enumerate(parts * 2):
+        size, head = windows.size_of(1.0 + index / 8, part), index % 2
+        with torch.no_grad():
+            shape = network.shared([part.description], [size])[0, head]
+        wanted = control_training.optimised(part, head, shape, size, network.rate)
+        assert abs(float(wanted.mean())) < 1e-5
+        before, after = (windows.cost_at(part, head, x, size) for x in (shape, shape + wanted))
+        assert after < before - 0.01
+        lessons.append(control_training.Lesson(part.description, size, head, wanted))
+    centre = network.base.detach().clone()
+    errors = [float(control_training.imitation(network, lessons, centre).detach())]
+    control_training.take_over(network, lessons)
+    errors.append(float(control_training.imitation(network, lessons, centre).detach()))
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(20):
+        optimiser.zero_grad()
+        control_training.imitation(network, lessons, centre).backward()
+        optimiser.step()
+    errors.append(float(control_training.imitation(network, lessons, centre).detach()))
+    assert errors[0] > errors[1] > errors[2]
 
 
 def test_the_curriculum_widens_within_reach():
