@@ -13,7 +13,7 @@ from idse.evaluation.bdrate import bootstrap_weights
 from idse.learned.vae.train import read_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from vae_measures import Bench, Figures
@@ -26,7 +26,6 @@ TITLES = {
     "factorised": "factorised prior (table 4.1)",
     "residual": "residual layers (5.5.7)",
     "straight-through": "rounding in the rate, too (5.5.6)",
-    "noise": "noise in the distortion, too",
     "importance": "IDSE + tau SSE",
 }
 RATES = (0.12, 0.25, 0.5)
@@ -43,9 +42,8 @@ over the 12 images, paired.
 """
 
 
-def variant_rows(bench: Bench, folder: Path) -> list[list[str]]:
-    """Return a row for every variant that was trained, and every rate."""
-    rows: list[list[str]] = []
+def variant_rows(bench: Bench, folder: Path) -> Iterator[list[list[str]]]:
+    """Yield the rows of every variant that was trained, one per rate."""
     base: list[list[Figures]] = []
     for name, title in TITLES.items():
         path = folder / f"{name}.ckpt"
@@ -54,10 +52,12 @@ def variant_rows(bench: Bench, folder: Path) -> list[list[str]]:
         figures = bench.at_rates(path, RATES, IMAGES, data("train_photos"))
         base = base or figures
         iterations = json.loads(read_checkpoint(path)["plan"])["iterations"]
-        for ours, first in zip(figures, base, strict=True):
-            rows.append([title, str(iterations), *_cells(ours, first)])
-            print(*rows[-1], flush=True)
-    return rows
+        rows = [
+            [title, str(iterations), *_cells(ours, first)]
+            for ours, first in zip(figures, base, strict=True)
+        ]
+        print(*rows, sep="\n", flush=True)
+        yield rows
 
 
 def _cells(ours: Sequence[Figures], first: Sequence[Figures]) -> list[str]:

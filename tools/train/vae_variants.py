@@ -35,7 +35,6 @@ def variants(base: TrainingPlan) -> dict[str, TrainingPlan]:
         "factorised": replace(base, model=replace(model, architecture="factorised")),
         "residual": replace(base, model=replace(model, transform="residual")),
         "straight-through": replace(base, quantiser="straight-through"),
-        "noise": replace(base, quantiser="noise"),
         IMPORTANCE: base,
     }
 
