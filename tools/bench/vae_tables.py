@@ -30,12 +30,11 @@ from idse.errors import IdseError
 from idse.evaluation.table import markdown_table, write_results
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vae_measures import Figures
 
 TARGETS = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-COMPARED = ("rate-distortion", "general")
 TITLES = {
     "fixed": "5.14 with R_param = target",
     "heuristic": "heuristic (5.14, Algorithm 3)",
@@ -123,32 +122,27 @@ def rate_rows(found: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def comparison(bench: Bench, found: dict[str, Any], many: Path) -> list[list[str]]:
+def comparison(bench: Bench, found: dict[str, Any], many: Path) -> Iterator[list[str]]:
     """Compare models of one rate with that of many rates, image by image at the same size."""
-    rows = []
-    for key, entry in found.items():
-        loss, target = key.rsplit("-", 1)
-        if loss not in COMPARED:
+    for target in TARGETS:
+        entry = found.get(f"rate-distortion-{target:g}")
+        if entry is None:
             continue
         figures = bench.at_sizes(many, bench.bytes_of(entry["figures"]))
-        entry["many"] = summary(figures, float(target))
+        entry["many"] = summary(figures, target)
         one, other = entry["summary"], entry["many"]
         differences = [
             a["psnr"] - b["psnr"] for a, b in zip(entry["figures"], figures, strict=True)
         ]
         error = 2 * statistics.stdev(differences) / math.sqrt(len(differences))
-        rows.append(
-            [
-                TITLES[loss],
-                target,
-                f"{one['mean']:.3f}",
-                f"{one['psnr']:.2f}",
-                f"{other['mean']:.3f}",
-                f"{other['psnr']:.2f}",
-                f"{statistics.fmean(differences):+.2f} ± {error:.2f}",
-            ]
-        )
-    return rows
+        yield [
+            f"{target:g}",
+            f"{one['mean']:.3f}",
+            f"{one['psnr']:.2f}",
+            f"{other['mean']:.3f}",
+            f"{other['psnr']:.2f}",
+            f"{statistics.fmean(differences):+.2f} ± {error:.2f}",
+        ]
 
 
 def main() -> None:
@@ -172,10 +166,14 @@ def main() -> None:
             publish(chosen.results, found, [], [])
     order = [f"{loss}-{target:g}" for loss in TITLES for target in TARGETS]
     found = {key: found[key] for key in order if key in found}
-    compared = comparison(bench, found, chosen.many) if chosen.many else []
-    publish(chosen.results, found, compared, [])
-    if chosen.variants:
-        publish(chosen.results, found, compared, variant_rows(bench, chosen.variants))
+    compared, varied = list[list[str]](), list[list[str]]()
+    publish(chosen.results, found, compared, varied)
+    for row in comparison(bench, found, chosen.many) if chosen.many else ():
+        compared.append(row)
+        publish(chosen.results, found, compared, varied)
+    for rows in variant_rows(bench, chosen.variants) if chosen.variants else ():
+        varied += rows
+        publish(chosen.results, found, compared, varied)
 
 
 def publish(
@@ -188,7 +186,7 @@ def publish(
     report += ["## Rates and quality of models of one rate\n"]
     report += [markdown_table(head, rate_rows(found))]
     if compared:
-        head = ["one rate by", "target, bpp", "bpp of one", "PSNR", "bpp of many", "PSNR"]
+        head = ["target, bpp", "bpp of one", "PSNR", "bpp of many", "PSNR"]
         report += [MANY, markdown_table([*head, "one less many, dB"], compared)]
     if varied:
         report += [ABOUT, markdown_table(HEAD, varied)]
@@ -220,9 +218,10 @@ parametric.
 
 MANY = """## One model per rate against one of many rates
 
-Models of one rate, and the model that all of them started from, trained on for as many iterations
-at all its rates, which codes each image into as many bytes, at most, by the step alone. Both with
-the probabilities that training left. Differences with two standard errors of their mean, n = 24.
+Both by rate + lambda distortion, lambda being that of the step: models of one rate, and the model
+that all of them started from, trained on for as many iterations at all its rates. It codes each
+image into as many bytes, at most, by the step alone. Both with the probabilities that training
+left. Differences with two standard errors of their mean, n = 24.
 """
 
 if __name__ == "__main__":
