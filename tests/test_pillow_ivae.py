@@ -2,8 +2,10 @@
 
 import io
 import pickle
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,20 @@ def test_nothing_is_decoded_before_it_is_looked_at():
     data[-1] ^= 1
     with pytest.raises(InputError, match="damaged"):
         Image.open(io.BytesIO(data))
+
+
+def test_damage_is_what_callers_of_pillow_catch():
+    """Who walks over a folder of pictures does so with OSError."""
+    data = CODED.read_bytes()
+    for damaged in (data[:-1], data[:20], b"IVAE", b"IVAE" + bytes(100)):
+        with pytest.raises(UnidentifiedImageError, match="VAE stream"):
+            Image.open(io.BytesIO(damaged))
+    # A payload that no encoder writes, behind a checksum that agrees.
+    forged = data[:17] + b"\x80\x00" + data[19:23]
+    payload = b"\xff" * len(data[27:])
+    forged += struct.pack(">I", zlib.crc32(payload, zlib.crc32(forged))) + payload
+    with Image.open(io.BytesIO(forged)) as found, pytest.raises(OSError, match="damaged"):
+        found.load()
 
 
 def test_another_model(tmp_path):

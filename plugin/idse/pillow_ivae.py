@@ -7,15 +7,16 @@ when it is first looked at; only that needs the extra ``vae``.
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from idse.codecs.vae.container import HEADER_BYTES, MAGIC, MAX_BYTES, MAX_PIXELS, read_header
 from idse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 FORMAT = "IVAE"
 EXTENSION, MIME = ".ivae", "image/x-ivae"
@@ -27,11 +28,23 @@ class _Models:
     names: tuple[str, ...] = ()
 
 
+class DamagedImageError(InputError, UnidentifiedImageError):
+    """A file of this format that cannot be read: an OSError, as Pillow's callers expect."""
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise DamagedImageError(str(error)) from error
+
+
 class IvaeImageFile(ImageFile.ImageFile):
     """A picture of the learned codec.
 
-    Opening one whose header is damaged, or of another version, raises InputError; so does loading
-    one that is damaged elsewhere. Loading raises ModelError where its model is not here.
+    Opening one that is damaged, or of another version, raises DamagedImageError; so does loading
+    one whose content is impossible. Loading raises ModelError where its model is not here.
     ``info["bpp"]`` are the file's bits per pixel, ``info["vae_model"]`` is the identity of its
     model in hexadecimal digits.
     """
@@ -43,7 +56,8 @@ class IvaeImageFile(ImageFile.ImageFile):
         assert self.fp is not None  # Pillow has just opened it
         self._data: bytes | None = self.fp.read(MAX_BYTES + 1)
         # Pillow has a limit of its own, which warns or raises as it is set.
-        header = read_header(self._data, max_pixels=MAX_PIXELS)
+        with _damage():
+            header = read_header(self._data, max_pixels=MAX_PIXELS)
         self._size = header.width, header.height
         self._mode = "RGB"
         self.info["bpp"] = header.bpp
@@ -56,7 +70,8 @@ class IvaeImageFile(ImageFile.ImageFile):
         if self._data is not None and self.tile:
             from idse.pipeline.images.vae import codec_of
 
-            pixels = codec_of(_Models.names).decode(self._data)
+            with _damage():
+                pixels = codec_of(_Models.names).decode(self._data)
             self._data = None
             if self.fp is not None and self._exclusive_fp:
                 self.fp.close()
@@ -69,7 +84,11 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Code an image in ``target_bytes`` or ``bpp``; metadata has no place in the file."""
+    """Code an image in ``target_bytes`` or ``bpp``.
+
+    Metadata has no place in the file, EXIF's orientation neither: as Pillow's other formats that
+    are not handed any, it holds the pixels as they lie (`PIL.ImageOps.exif_transpose` turns them).
+    """
     del filename
     from idse.pipeline.images.options import JpegOptions
     from idse.pipeline.images.source import of_pillow
