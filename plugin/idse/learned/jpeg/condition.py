@@ -18,6 +18,8 @@ CONDITIONS: Final = 3
 # log2 of bits per pixel, and of pixels: those of a classifier's input and of a photograph.
 _RATES: Final = np.arange(-2.0, 4.0)
 _AREAS: Final = np.log2([224 * 224, 640 * 480])
+# How far out of their range is told, in octaves: a network learned nothing of what is beyond.
+_BEYOND: Final = 1.0
 PLACES: Final = len(_RATES) * len(_AREAS)
 
 
@@ -51,7 +53,12 @@ def place(description: Description, size: float) -> Floats:
 
 
 def _logs(description: Description, size: float) -> tuple[float, float]:
-    return math.log2(8 * size / description.pixels), math.log2(description.area)
+    """Return log2 of bits per pixel and of the area, no farther out than a network has learned."""
+    rate, area = math.log2(8 * size / description.pixels), math.log2(description.area)
+    return (
+        float(np.clip(rate, _RATES[0] - _BEYOND, _RATES[-1] + _BEYOND)),
+        float(np.clip(area, _AREAS[0] - _BEYOND, _AREAS[-1] + _BEYOND)),
+    )
 
 
 def _hats(x: float, knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
