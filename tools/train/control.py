@@ -365,8 +365,8 @@ def main() -> int:
     made = parts.add_parser("examples", help="pictures, and what errors in them cost teachers")
     made.set_defaults(run=make_examples)
     network = parts.add_parser("network", help="the control network")
-    network.add_argument("--shared-steps", type=int, default=200, help="for what all share")
-    network.add_argument("--steps", type=int, default=200, help="end to end (%(default)s)")
+    network.add_argument("--shared-steps", type=int, default=100, help="for what all share")
+    network.add_argument("--steps", type=int, default=120, help="end to end (%(default)s)")
     network.add_argument("--batch", type=int, default=6, help="pictures a step (%(default)s)")
     network.add_argument(
         "--lessons", type=int, default=360, help="pictures with tables of their own"
