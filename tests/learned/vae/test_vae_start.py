@@ -53,6 +53,20 @@ def test_scales_start_as_each_maps_own() -> None:
     np.testing.assert_allclose(mean, y.transpose(0, 1).flatten(1).std(1).log2(), atol=0.6)
 
 
+def test_densities_start_as_wide_as_their_maps() -> None:
+    torch.manual_seed(0)
+    network = build(VaeConfig(architecture="factorised", width=16, latents=32))
+    pictures = smooth_pictures(8)
+    with torch.no_grad():
+        start_from(network, pictures)
+        latents = network.analyse(pictures)
+        deviation = latents.transpose(0, 1).flatten(1).std(1)
+        edges = 2 * deviation[:, None] * torch.tensor([-1.0, 1.0])
+        inside = network.prior.cumulative(edges).diff()
+    assert inside.min() > 0.7
+    assert inside.max() < 0.995
+
+
 def test_step_for_rate_finds_it() -> None:
     torch.manual_seed(0)
     network = build(VaeConfig(width=8, latents=16))

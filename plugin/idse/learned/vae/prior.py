@@ -31,7 +31,7 @@ class FactorisedPrior(nn.Module):
 
     def __init__(self, channels: int, *, spread: float = 10.0) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.spread = channels, spread
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
@@ -42,6 +42,13 @@ class FactorisedPrior(nn.Module):
             self.biases.append(nn.Parameter(torch.rand(channels, outputs, 1) - 0.5))
             if outputs != 1:
                 self.factors.append(nn.Parameter(torch.zeros(channels, outputs, 1)))
+
+    @torch.no_grad()
+    def start_at(self, spreads: Tensor) -> None:
+        """Let every untrained density have a half-width of its own, ``(channels,)``, above 0."""
+        first = self.matrices[0]
+        slopes = functional.softplus(first) * (self.spread / spreads)[:, None, None]
+        first.copy_(slopes + torch.log(-torch.expm1(-slopes)))
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of the cumulative function at ``(channels, 1, n)``, same shape."""

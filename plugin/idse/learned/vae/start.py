@@ -2,8 +2,8 @@
 
 From random weights, most of a short run goes into finding out how to pass pictures through at all.
 Here each stage of the analysis starts as the principal components of what the stage before makes of
-blocks of 2x2, the synthesis as its transpose, and the hyper-synthesis says how widely each feature
-map spreads. Normalisation starts nearly linear; residual layers as identities, of activations that
+blocks of 2x2, the synthesis as its transpose, and the prior knows how widely each feature map
+spreads. Normalisation starts nearly linear; residual layers as identities, of activations that
 are lifted above zero so that their ReLU lets all pass. Training then adds what a block transform
 lacks: overlap, gain control, scales that vary over the picture.
 """
@@ -28,6 +28,8 @@ _REST = 0.01
 _GAMMA = 0.01
 # Of the lowest activation in the pictures: what residual layers are lifted by.
 _LIFT = 1.25
+# Standard deviation of a logistic density over its half-width: what factorised priors start as.
+_LOGISTIC = 1.8
 # Of the standard deviation of hyper latents, which are rounded at step 1.
 _HYPER = 0.3
 
@@ -59,8 +61,11 @@ def start_from(network: FactorisedVae | HyperpriorVae, pictures: Tensor) -> None
                 _lift(layer, mirror, mirrors[-1], x, known)
             known = stage
         x = layer(x)
+    spread = x.transpose(0, 1).flatten(1).std(1).clamp(min=1e-3)
     if isinstance(network, HyperpriorVae):
-        _set_hyper(network, x)
+        _set_hyper(network, spread)
+    else:
+        network.prior.start_at(spread / _LOGISTIC)
 
 
 def _set_stage(layer: nn.Conv2d, mirror: nn.ConvTranspose2d, x: Tensor, known: int) -> int:
@@ -110,9 +115,8 @@ def _lift(
     mirror.weight[-1, :known] = -torch.einsum("c,cijk->ijk", lift, mirror.weight[:, :known])
 
 
-def _set_hyper(network: HyperpriorVae, y: Tensor) -> None:
+def _set_hyper(network: HyperpriorVae, spread: Tensor) -> None:
     """Let hyper latents see all maps alike, and scales start as each map's own."""
-    spread = y.transpose(0, 1).flatten(1).std(1).clamp(min=1e-3)
     first, small = _ends(network.hyper_analysis)
     large, last = _ends(network.hyper_synthesis)
     first.weight.div_(spread[:, None, None])
