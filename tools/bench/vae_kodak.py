@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench_common import CACHE, command_line, data, machine, parser
 from vae_coders import STOCK, Coded, versions
+from vae_rows import paired
 
 import idse
 from idse.errors import TargetError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 RATES = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 OURS = "vae"
-IMAGES, BOOTSTRAP = 24, 2000
+IMAGES = 24
 METRICS = {
     "psnr": ("PSNR, dB", "{:.2f}"),
     "ssim": ("SSIM", "{:.4f}"),
@@ -143,9 +144,7 @@ def compared(ours: np.ndarray, other: np.ndarray) -> dict[str, Any]:
     facts: dict[str, Any] = {"fit": int(np.isfinite(other).sum())}
     facts["mean"] = float(np.nanmean(other)) if facts["fit"] else None
     if len(gains):
-        rng = np.random.default_rng(0)
-        drawn = gains[rng.integers(len(gains), size=(BOOTSTRAP, len(gains)))].mean(1)
-        facts["gain"] = [float(gains.mean()), *np.percentile(drawn, [2.5, 97.5]).tolist()]
+        facts["gain"] = paired(gains)
     return facts
 
 
@@ -156,7 +155,7 @@ def cell(facts: dict[str, Any], form: str, pictures: int, *, ours: bool) -> str:
     text = form.format(facts["mean"])
     if facts["fit"] < pictures:
         text += f" of {facts['fit']}"
-    if not ours:
+    if not ours and "gain" in facts:
         mean, low, high = (form.replace(":", ":+").format(value) for value in facts["gain"])
         text += f" ({mean} [{low}, {high}])"
     return text
