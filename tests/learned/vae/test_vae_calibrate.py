@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from idse.codecs import vae
-from idse.errors import InputError
+from idse.errors import InputError, ModelError
 from idse.learned.vae import calibrate, export, model
 from idse.learned.vae.networks import VaeConfig, build
 
@@ -70,6 +70,15 @@ def test_no_photographs_are_refused(network):
         calibrate.calibrated(network, [])
     with pytest.raises(InputError, match="finer one first"):
         export.make(network, steps=(5, 1))
+
+
+@pytest.mark.parametrize("value", [1e5, np.nan, np.inf])
+def test_weights_of_a_training_that_diverged_are_refused(value):
+    network = build(VaeConfig(width=4, latents=4))
+    with torch.no_grad():
+        network.synthesis[0].weight[0, 0, 0, 0] = value
+    with pytest.raises(ModelError, match=r"synthesis\.0\.weight holds .*: training diverged"):
+        export.make(network)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def make(
     InputError
         The steps are the wrong way round.
     ModelError
-        The network's weights do not fit into integers.
+        The network's weights do not fit into integers, or into 16 bits.
     """
     steps = steps or DEFAULT_STEPS[vae.config.architecture]
     if not steps[0] <= steps[1]:
@@ -136,11 +136,19 @@ def write(file: ModelFile, path: str | os.PathLike[str]) -> None:
 def _transform_tensors(vae: FactorisedVae | HyperpriorVae) -> Tensors:
     """Halve the convolutions' weights: what is lost is a thousandth of quantisation's error."""
     prefixes = ("analysis.", "hyper_analysis.", "synthesis.")
-    return {
-        name: tensor.detach().cpu().numpy().astype(np.float16 if tensor.ndim == 4 else np.float32)
-        for name, tensor in vae.state_dict().items()
-        if name.startswith(prefixes)
-    }
+    tensors: Tensors = {}
+    for name, tensor in vae.state_dict().items():
+        if name.startswith(prefixes):
+            values = tensor.detach().cpu().numpy()
+            with np.errstate(over="ignore"):
+                kept = values.astype(np.float16 if values.ndim == 4 else np.float32)
+            if not np.isfinite(kept).all():
+                raise ModelError(
+                    f"{name} holds {values.flat[np.abs(values).argmax()]:g}, which float16 does "
+                    "not: training diverged"
+                )
+            tensors[name] = kept
+    return tensors
 
 
 def _named(prefix: str, tables: _Tables) -> Tensors:
