@@ -222,7 +222,7 @@ def _vanishing(
     *,
     quick: bool,
 ) -> str:
-    items = list(kodak)[:: 1 if quick else 12]
+    items = list(kodak)[:: 1 if quick else 6]
     rows = []
     for name, coder in known.items():
 
