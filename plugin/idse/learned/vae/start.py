@@ -4,7 +4,7 @@ From random weights, most of a short run goes into finding out how to pass pictu
 Here each stage of the analysis starts as the principal components of what the stage before makes of
 blocks of 2x2, the synthesis as its transpose, and the prior knows how widely each feature map
 spreads. Normalisation starts nearly linear; residual layers as identities, of activations that
-are lifted above zero so that their ReLU lets all pass. Training then adds what a block transform
+are lifted above zero so that their ReLU lets most pass. Training then adds what a block transform
 lacks: overlap, gain control, scales that vary over the picture.
 """
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 # Of what else the convolutions hold, relative to usual random weights: enough to differ.
 _REST = 0.01
 _GAMMA = 0.01
-# Of the lowest activation in the pictures: what residual layers are lifted by.
-_LIFT = 1.25
+# Standard deviations that activations of residual stages are lifted by. What is lifted higher loses
+# less at the start, and more as soon as weights move: they move the lifted mean with them.
+_LIFT = 2.0
 # Standard deviation of a logistic density over its half-width: what factorised priors start as.
 _LOGISTIC = 1.8
 # Of the standard deviation of hyper latents, which are rounded at step 1.
@@ -97,7 +98,7 @@ def _set_stage(layer: nn.Conv2d, mirror: nn.ConvTranspose2d, x: Tensor, known: i
 def _lift(
     layer: nn.Conv2d, mirror: nn.ConvTranspose2d, deeper: nn.ConvTranspose2d, x: Tensor, known: int
 ) -> None:
-    """Raise what a stage makes of ``x`` above zero, and let its mirror take that away again.
+    """Raise most of what a stage makes of ``x`` above zero; its mirror takes that away again.
 
     The next stage takes the mean of its input away, and puts it back. Seen through the mirror, a
     mean differs from place to place within a block, which no bias can be: the last channel, given
@@ -109,7 +110,7 @@ def _lift(
     layer.bias[-1] = 1
     deeper.weight[:, -1] = 0
     deeper.bias[-1] = 1
-    lift = -_LIFT * layer(x).amin((0, 2, 3)).clamp(max=0)
+    lift = _LIFT * layer(x).std((0, 2, 3))
     layer.bias += lift
     mirror.weight[-1] = 0
     mirror.weight[-1, :known] = -torch.einsum("c,cijk->ijk", lift, mirror.weight[:, :known])
