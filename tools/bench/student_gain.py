@@ -1,6 +1,6 @@
 """What the built-in student keeps of the exact method's gain, against the best of stock.
 
-    python tools/bench/student_gain.py [--only coco imagenet video]
+    python tools/bench/student_gain.py [--only coco imagenet video] [--clips without own]
 
 Odd images and second halves of clips, as in beat_stock.py, whose results name the best of stock of
 each. On photographs efficientnet-lite1 judges, too, which taught nobody: what is gained for it is
@@ -36,7 +36,10 @@ STOCK = {
 }
 TEACHERS = {"coco": "yolov4-tiny", "imagenet": "efficientnet-lite0", "video": "yolov4-tiny"}
 EXACT, STUDENT = "exact", "student (default)"
-UNSEEN, OWN = "student that never saw the clip", "student of the clip's first half"
+CLIP_STUDENTS = {
+    "without": "student that never saw the clip",
+    "own": "student of the clip's first half",
+}
 # A judge that taught nobody, and what else is asked by whose maps it gains.
 STRANGER = "efficientnet-lite1"
 ACROSS = "exact, yolov4-tiny"
@@ -56,25 +59,20 @@ def configurations(name: str) -> tuple[Configuration, ...]:
     return tuple(found)
 
 
-def clip_students(part: Parts) -> tuple[Configuration, ...]:
-    """Return a student that never saw a clip, and one of its first half, made where missing."""
+def clip_student(part: Parts, kind: str) -> Configuration:
+    """Return a student that never saw a clip, or one of its first half, made where missing."""
     first = part.decided_on
     assert first is not None
-    folder = CACHE / "students"
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(first.name).stem
-    unseen, own = folder / f"without-{stem}.safetensors", folder / f"own-{stem}.safetensors"
-    if not unseen.exists():
-        train = [sys.executable, ROOT / "tools/train/student.py", "--cache", CACHE / "lessons"]
-        subprocess.run([*train, "--without", first.name, "--out", unseen], check=True)
-    if not own.exists():
-        distill = [sys.executable, "-m", "idse.cli", "distill", "--model", TEACHERS["video"]]
-        distill += ["--video", first.path, "--pictures", "160", "--steps", "600", "--out", own]
-        subprocess.run(distill, check=True)
-    return (
-        Configuration(name=UNSEEN, arguments=f"--model {unseen}"),
-        Configuration(name=OWN, arguments=f"--model {own}"),
-    )
+    out = CACHE / "students" / f"{kind}-{Path(first.name).stem}.safetensors"
+    make = [sys.executable, ROOT / "tools/train/student.py", "--cache", CACHE / "lessons"]
+    make += ["--without", first.name]
+    if kind == "own":
+        make = [sys.executable, "-m", "idse.cli", "distill", "--model", TEACHERS["video"]]
+        make += ["--video", first.path, "--pictures", "160", "--steps", "600"]
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([*make, "--out", out], check=True)
+    return Configuration(name=CLIP_STUDENTS[kind], arguments=f"--model {out}")
 
 
 def kept(found: Evaluation, names: tuple[str, ...] = (STUDENT,)) -> list[list[str]]:
@@ -96,6 +94,9 @@ def main() -> None:
     """Measure, print and write ``results/student_gain.{json,md}``."""
     options = parser(__doc__)
     options.add_argument("--only", nargs="+", choices=list(STOCK), default=list(STOCK))
+    options.add_argument(
+        "--clips", nargs="*", choices=list(CLIP_STUDENTS), default=list(CLIP_STUDENTS)
+    )
     options.add_argument("--jobs", type=int, default=2)
     args = options.parse_args()
     need("ffmpeg")
@@ -118,18 +119,17 @@ def main() -> None:
             text += table
             shares += kept(found)
             reports.append(as_json(found, {"judges": list(judges)}))
-            for part in parts if name == "video" else []:
+            for part in parts if name == "video" and args.clips else []:
                 first, exact, *_ = configurations(name)
+                students = [clip_student(part, kind) for kind in args.clips]
                 plan = replace(
-                    plan,
-                    sources=(part.reported,),
-                    configurations=(first, exact, *clip_students(part)),
+                    plan, sources=(part.reported,), configurations=(first, exact, *students)
                 )
                 found = evaluate(plan, panel, runner)
-                title = "students that never saw the clip, and that saw no other"
+                title = "students made for one clip"
                 table = markdown(found, title=title, command=command_line(), judges=judges)
                 text += table.replace(f"{CACHE}/", "")
-                shares += kept(found, (UNSEEN, OWN))
+                shares += kept(found, tuple(student.name for student in students))
                 reports.append(as_json(found, {"judges": list(judges)}))
     header = ["sample", "metric", "maps by", "exact, %", "kept"]
     summary = f"# What the student keeps\n\n{markdown_table(header, shares)}\n"

@@ -44,9 +44,8 @@ SHARES = {"coco": 3.0, "imagenet": 3.0, "bsds": 1.5, "budgie": 0.2, "urban": 0.3
 CLIP_SHARE = 1.2
 # What each teacher counts in the head that steers by default. Scenes of many things are what
 # detectors watch, pictures of one thing what classifiers do.
-SCENE, PLACE, THING = (0.75, 0.125, 0.125), (0.6, 0.2, 0.2), (0.34, 0.4, 0.26)
-MIXTURE = {"coco": SCENE, "imagenet": THING, "bsds": PLACE, "budgie": PLACE, "urban": PLACE}
-CLIP_MIXTURE = (0.8, 0.1, 0.1)
+SCENE, THING = (0.8, 0.1, 0.1), (0.1, 0.55, 0.35)
+MIXTURE = {"imagenet": THING}
 
 
 def sources(data: Path) -> dict[str, list[Sample]]:
@@ -133,7 +132,7 @@ def main() -> None:
             out,
             blend=[0.0] * len(teachers) + [1.0],
             cache=args.cache,
-            mixture={group: MIXTURE.get(group, CLIP_MIXTURE) for group in found},
+            mixture={group: MIXTURE.get(group, SCENE) for group in found},
             start=start,
             facts=facts,
             progress=told,
