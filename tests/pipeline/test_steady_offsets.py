@@ -60,7 +60,7 @@ def test_a_still_noisy_scene_gets_steady_offsets(tmp_path):
     assert np.abs(found).max() > 1  # there is something to hold still
     changes = np.abs(np.diff(found, axis=0))[2:]
     assert changes.max() < 0.75
-    assert changes.mean() < 0.02
+    assert changes.mean() < 0.04
     flicker = 3 * np.abs(np.diff(np.log2(np.stack(raw)), axis=0))
     assert changes.mean() < flicker.mean() / 3
 
