@@ -192,15 +192,16 @@ def draw(path: Path, results: dict) -> None:
         for method in METHODS[:1] + METHODS[2:]:
             if method == "quality":
                 mean = [1 / found[k][f"{BASELINES[1]} / quality"][0] for k in found]
-            else:
-                mean, low, high = zip(
-                    *(found[k][f"{method} / {BASELINES[1]}"] for k in found), strict=True
-                )
-                if method in {"control", "control + trellis"}:
-                    axis.fill_between(list(found), low, high, alpha=0.15)
-            axis.plot(list(found), mean, marker=".", label=method)
+                axis.plot(list(found), mean, marker=".", label=method)
+                continue
+            mean, low, high = zip(
+                *(found[k][f"{method} / {BASELINES[1]}"] for k in found), strict=True
+            )
+            (line,) = axis.plot(list(found), mean, marker=".", label=method)
+            if method == "control + trellis":
+                axis.fill_between(list(found), low, high, color=line.get_color(), alpha=0.15)
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=panel, xlabel="kB", yscale="log", ylim=(0.3, 4))
+        axis.set(title=panel, xlabel="kB", ylim=(0.5, 2.2))
     axes[0].set_ylabel("distance of outputs over one table's")
     axes[0].legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
