@@ -37,7 +37,7 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
         if result is None:
             continue
         path = Path(os.path.realpath(result))
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if _is_stream(path):
             continue  # a pipe or a device takes any number of results
         if os.fspath(path) in taken:
             raise InputError(f"{result} is the input or another result: name another file to write")
@@ -46,6 +46,10 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
         if not path.parent.is_dir():
             raise OutputError(f"cannot write {result}: there is no folder {path.parent}")
         taken.add(os.fspath(path))
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def part_of(target: Path) -> Path:
@@ -69,7 +73,8 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name at the end of the ``with`` block.
 
     Until then the bytes go to a file beside it; they reach the disk before it is renamed. After an
-    exception nothing is left, and a file that was there before still is.
+    exception nothing is left, and a file that was there before still is. What is no regular file
+    (``/dev/stdout``, a named pipe) is written in place.
 
     Raises
     ------
@@ -77,6 +82,14 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         It cannot be opened (no such folder, no permission) or completed (disk full).
     """
     target = Path(os.path.realpath(path))
+    if _is_stream(target):
+        with output_errors(path):
+            stream = target.open("wb")
+        with stream:
+            yield stream
+            with output_errors(path):
+                stream.flush()
+        return
     part = part_of(target)
     with output_errors(path):
         if target.is_dir():
@@ -100,17 +113,10 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path`` so that no reader ever sees a part of it.
 
-    What is no regular file (``/dev/stdout``, a named pipe) is written in place.
-
     Raises
     ------
     OutputError
         As `open_atomically`.
     """
-    target = Path(os.path.realpath(path))
-    with output_errors(path):
-        if target.exists() and not target.is_file() and not target.is_dir():
-            target.write_bytes(data)
-            return
-        with open_atomically(path) as file:
-            file.write(data)
+    with output_errors(path), open_atomically(path) as file:
+        file.write(data)
