@@ -11,6 +11,7 @@ where there is none yet), and by one that `idse distill` makes of the clip's own
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -128,13 +129,15 @@ def main() -> None:
                 found = evaluate(plan, panel, runner)
                 title = "students made for one clip"
                 table = markdown(found, title=title, command=command_line(), judges=judges)
-                text += table.replace(f"{CACHE}/", "")
+                text += table
                 shares += kept(found, tuple(student.name for student in students))
                 reports.append(as_json(found, {"judges": list(judges)}))
     header = ["sample", "metric", "maps by", "exact, %", "kept"]
     summary = f"# What the student keeps\n\n{markdown_table(header, shares)}\n"
     print(summary)
     data: dict[str, Any] = {"command": command_line(), "machine": facts, "reports": reports}
+    # Where students lie is nobody's business.
+    data, text = (json.loads(json.dumps(part).replace(f"{CACHE}/", "")) for part in (data, text))
     write_results(args.results / "student_gain", data=data, markdown=summary + text)
 
 
