@@ -94,7 +94,7 @@ def test_beat_jpeg(shared, tmp_path):
     assert len(chosen) == 5
     (part,) = report["samples"]
     assert len(part["curves"]) == len(report["configurations"]) >= 12
-    ours = part["curves"]["ours (default: progressive)"]
+    ours = part["curves"]["ours (progressive)"]
     assert ours["bytes"] == sorted(ours["bytes"])
     assert "| ours (default: progressive) against mozjpeg, its defaults |" in markdown
     against = report["against"]["output distance, yolov4-tiny"]
