@@ -96,7 +96,7 @@ def test_beat_jpeg(shared, tmp_path):
     assert len(part["curves"]) == len(report["configurations"]) >= 12
     ours = part["curves"]["ours (progressive)"]
     assert ours["bytes"] == sorted(ours["bytes"])
-    assert "| ours (default: progressive) against mozjpeg, its defaults |" in markdown
+    assert "| ours (progressive) against mozjpeg, its defaults |" in markdown
     against = report["against"]["output distance, yolov4-tiny"]
     assert len(against) == 3 * 9
     assert (tmp_path / "beat_jpeg-coco_val128.png").exists()
