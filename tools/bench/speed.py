@@ -69,7 +69,7 @@ class Size:
 SIZES = (
     Size(width=854, height=480, frames=377),
     Size(width=1920, height=1080, frames=250),
-    Size(width=3840, height=2160, frames=30),
+    Size(width=3840, height=2160, frames=60),
 )
 QUICK = (Size(width=320, height=180, frames=12),)
 
