@@ -13,7 +13,6 @@ second has a gradient to the means.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,14 @@ from torch import Tensor, nn
 
 from idse.errors import InputError
 from idse.learned.vae.losses import rate_distortion, squared_error
-from idse.learned.vae.networks import bits_of, gaussian_cells, pad, round_through
+from idse.learned.vae.networks import (
+    bits_of,
+    gaussian_cells,
+    pad,
+    round_through,
+    scales_in_steps,
+)
+from idse.learned.vae.train import CLIP, draw_steps, learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,11 +39,6 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-_WARM_UP = 50
-_FINAL_RATE = 0.02
-_CLIP = 1.0
-# Of scales: what h_s returns must not overflow (as in training of the whole).
-_MAX_LOG2 = 20.0
 # Pictures that the factor between errors of latents and of samples is measured on, at most.
 _MEASURED = 16
 
@@ -49,7 +50,7 @@ class HyperPlan:
     Attributes
     ----------
     iterations, batch, learning_rate, seed
-        Of Adam; the rate rises over 50 iterations and falls as a cosine to a fiftieth.
+        Of Adam; the rate as `idse.learned.vae.train.learning_rate` has it.
     finest, coarsest, multiplier
         As of `idse.learned.vae.train.TrainingPlan`.
     """
@@ -119,13 +120,13 @@ def tune(
     optimiser = torch.optim.Adam(weights, lr=plan.learning_rate)
     for iteration in range(plan.iterations):
         for parameters in optimiser.param_groups:
-            parameters["lr"] = _learning_rate(plan, iteration)
+            parameters["lr"] = learning_rate(plan, iteration)
         group = kept[random.choice(len(kept), p=chances)]
         chosen = [group[i] for i in random.choice(len(group), plan.batch, replace=False)]
         loss = _loss(network, chosen, plan, gain, noise)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(weights, _CLIP)
+        nn.utils.clip_grad_norm_(weights, CLIP)
         optimiser.step()
         if report is not None:
             report(iteration, float(loss.detach()))
@@ -174,12 +175,11 @@ def _loss(
 ) -> Tensor:
     latents = torch.stack([sample.latents for sample in samples])
     area = torch.tensor([float(sample.area) for sample in samples])
-    slots = torch.arange(len(samples)) + torch.rand(len(samples), generator=noise)
-    step = plan.finest * (plan.coarsest / plan.finest) ** (slots / len(samples))
+    step = draw_steps(plan, noise)
     z = network.hyper_analysis(latents)
     mean, log2_scale = network.gaussians(round_through(z))
     delta = network.steps(step).detach()[..., None, None]
-    scales = torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta
+    scales = scales_in_steps(log2_scale, delta)
     values = (latents - mean) / delta
     noisy = values + torch.rand(values.shape, generator=noise) - 0.5
     bits = sum(bits_of(gaussian_cells(v, scales)) for v in (noisy, round_through(values))) / 2
@@ -189,9 +189,3 @@ def _loss(
     decoded = mean + values.detach().round() * delta
     distortion = gain * _error(network, decoded - latents) / area
     return rate_distortion(bits / area, distortion, step, multiplier=plan.multiplier)
-
-
-def _learning_rate(plan: HyperPlan, iteration: int) -> float:
-    rise = min(1.0, (iteration + 1) / _WARM_UP)
-    cosine = (1 + math.cos(math.pi * iteration / plan.iterations)) / 2
-    return plan.learning_rate * rise * (_FINAL_RATE + (1 - _FINAL_RATE) * cosine)

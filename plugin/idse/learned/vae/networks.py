@@ -253,6 +253,11 @@ def bits_of(likelihood: Tensor) -> Tensor:
     return -likelihood.log2().flatten(1).sum(1)
 
 
+def scales_in_steps(log2_scale: Tensor, delta: Tensor) -> Tensor:
+    """Return standard deviations in steps ``delta`` from what h_s says of them."""
+    return torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta
+
+
 def gaussian_cells(values: Tensor, scales: Tensor) -> Tensor:
     """Return the probability of whole numbers under zero-mean Gaussians (thesis, equation 4.27).
 
@@ -358,7 +363,7 @@ class HyperpriorVae(Vae):
         z_rate, z_seen = _proxies(self.hyper_analysis(latents), quantiser, generator)
         mean, log2_scale = self.gaussians(z_seen)
         delta = self.steps(step).reshape(-1, self.config.latents, 1, 1)
-        scales = torch.exp2(log2_scale.clamp(max=_MAX_LOG2)) / delta
+        scales = scales_in_steps(log2_scale, delta)
         rate, distortion = _proxies((latents - mean) / delta, quantiser, generator)
         bits = bits_of(gaussian_cells(rate, scales)) + bits_of(self.prior.likelihood(z_rate))
         return bits, mean + distortion * delta

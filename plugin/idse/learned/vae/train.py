@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idse.learned.vae.data import Crops, Photographs
+    from idse.learned.vae.hyper import HyperPlan
     from idse.learned.vae.rate_control import TargetRate
 
 _WARM_UP = 50
@@ -30,7 +31,7 @@ _FINAL_RATE = 0.02
 # Of the gradient of rate + lambda distortion. Target-rate losses are not clipped: their gradients
 # are in the ten thousands, so all would become equally long, and the median of rates, not their
 # mean, would settle at the target.
-_CLIP = 1.0
+CLIP = 1.0
 _NOISE_STREAM = 1
 # What a network starts from: crops that no iteration draws.
 _START_CROPS, _START = 64, 1 << 40
@@ -185,7 +186,7 @@ class Trainer:
         plan, index = self.plan, self.iteration
         crops = self._photographs.draw(plan.batch, seed=(plan.seed, index))
         noise = torch.Generator().manual_seed(_mixed_seed(plan.seed, index))
-        step = self._draw_steps(noise)
+        step = draw_steps(self.plan, noise).to(self._device)
         pictures = crops.pictures.to(self._device, memory_format=torch.channels_last)
         coded = self.network.code(pictures, step, quantiser=plan.quantiser, generator=noise)
         area = pictures.shape[-2] * pictures.shape[-1]
@@ -213,13 +214,6 @@ class Trainer:
         self.iteration += 1
         return progress
 
-    def _draw_steps(self, generator: torch.Generator) -> Tensor:
-        """Return one step per crop, spread evenly over the logarithm's range."""
-        plan = self.plan
-        slots = torch.arange(plan.batch) + torch.rand(plan.batch, generator=generator)
-        low, high = math.log(plan.finest), math.log(plan.coarsest)
-        return torch.exp(low + (high - low) * slots / plan.batch).to(self._device)
-
     def _distortion(self, crops: Crops, pictures: Tensor, coded: Coded) -> Tensor:
         if crops.weights is None:
             return losses.squared_error(pictures, coded.decoded)
@@ -239,7 +233,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.control is None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+            nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self._optimiser.step()
 
     def save(self, path: Path) -> None:
@@ -277,7 +271,14 @@ class Trainer:
         self.iteration = state["iteration"]
 
 
-def learning_rate(plan: TrainingPlan, iteration: int) -> float:
+def draw_steps(plan: TrainingPlan | HyperPlan, generator: torch.Generator) -> Tensor:
+    """Return one step per picture of a batch, spread evenly over the logarithm's range."""
+    slots = torch.arange(plan.batch) + torch.rand(plan.batch, generator=generator)
+    low, high = math.log(plan.finest), math.log(plan.coarsest)
+    return torch.exp(low + (high - low) * slots / plan.batch)
+
+
+def learning_rate(plan: TrainingPlan | HyperPlan, iteration: int) -> float:
     """Return the learning rate of an iteration."""
     rise = min(1.0, (iteration + 1) / _WARM_UP)
     cosine = (1 + math.cos(math.pi * iteration / plan.iterations)) / 2
