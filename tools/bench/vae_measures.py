@@ -20,8 +20,7 @@ from idse.learned.vae.calibrate import calibrated
 from idse.learned.vae.data import Photographs
 from idse.learned.vae.export import make
 from idse.learned.vae.model import network_of
-from idse.learned.vae.networks import VaeConfig, build
-from idse.learned.vae.train import read_checkpoint
+from idse.learned.vae.train import read_checkpoint, trained_network
 from idse.vision import load_model
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-
-    from idse.learned.vae.networks import FactorisedVae, HyperpriorVae
 
     Pixels = npt.NDArray[np.uint8]
     Figures = dict[str, float]
@@ -84,7 +81,7 @@ class Bench:
         """Code all images at one step, with the probabilities that the model's loss was set by."""
 
         def run() -> list[Figures]:
-            network = network_of(make(network_at(path), steps=STEPS))
+            network = network_of(make(trained_network(read_checkpoint(path)), steps=STEPS))
             return [self._code(pixels, network, step=step) for pixels in self.images]
 
         return self._cache.get(f"{identity(path)} step {step}", run)
@@ -93,7 +90,7 @@ class Bench:
         """Code each image into as many bytes, with the model's own probabilities."""
 
         def run() -> list[Figures]:
-            network = network_of(make(network_at(path), steps=STEPS))
+            network = network_of(make(trained_network(read_checkpoint(path)), steps=STEPS))
             return [
                 self._code(pixels, network, target_bytes=size)
                 for pixels, size in zip(self.images, sizes, strict=True)
@@ -112,7 +109,7 @@ class Bench:
             if not networks:
                 crops = Photographs(photographs, side=192).draw(8, seed=(1 << 21,)).pictures
                 pictures = list((255 * crops).round().byte().permute(0, 2, 3, 1).numpy())
-                file = calibrated(network_at(path), pictures, steps=FITTED)
+                file = calibrated(trained_network(read_checkpoint(path)), pictures, steps=FITTED)
                 networks.append(network_of(file))
             return [self._judged(self.images[index], networks[0], rate) for index in chosen]
 
@@ -145,14 +142,6 @@ class Bench:
         )
         figures = measure(pixels, decoded, len(coded.data))
         return {**figures, "distance": output_distance(before, after)}
-
-
-def network_at(path: Path) -> FactorisedVae | HyperpriorVae:
-    """Return the network of a checkpoint."""
-    state = read_checkpoint(path)
-    vae = build(VaeConfig(**json.loads(state["plan"])["model"]))
-    vae.load_state_dict(state["network"])
-    return vae
 
 
 def identity(path: Path) -> str:

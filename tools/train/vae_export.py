@@ -18,8 +18,7 @@ from idse.errors import IdseError
 from idse.learned.vae.calibrate import calibrated
 from idse.learned.vae.data import load_photograph, picture_files
 from idse.learned.vae.export import write
-from idse.learned.vae.networks import VaeConfig, build
-from idse.learned.vae.train import read_checkpoint
+from idse.learned.vae.train import read_checkpoint, trained_network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,8 +55,7 @@ def main() -> None:
     chosen = parser.parse_args()
     state = read_checkpoint(chosen.checkpoint)
     plan = json.loads(state["plan"])
-    vae = build(VaeConfig(**plan["model"]))
-    vae.load_state_dict(state["network"])
+    vae = trained_network(state)
     pictures = [middle(load_photograph(path)) for path in picture_files(chosen.photos)]
     card = {
         "task": "codes pictures at low rates; not for archives",

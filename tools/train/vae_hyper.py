@@ -21,8 +21,8 @@ from idse.errors import IdseError
 from idse.files import write_atomically
 from idse.learned.vae.data import load_photograph, picture_files
 from idse.learned.vae.hyper import HyperPlan, tune
-from idse.learned.vae.networks import HyperpriorVae, VaeConfig, build
-from idse.learned.vae.train import read_checkpoint
+from idse.learned.vae.networks import HyperpriorVae
+from idse.learned.vae.train import read_checkpoint, trained_network
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,10 +70,9 @@ def main() -> None:
         iterations=chosen.iterations, learning_rate=chosen.learning_rate, seed=chosen.seed
     )
     state = read_checkpoint(chosen.checkpoint)
-    network = build(VaeConfig(**json.loads(state["plan"])["model"]))
+    network = trained_network(state)
     if not isinstance(network, HyperpriorVae):
         sys.exit(f"{chosen.checkpoint} has no hyper networks")
-    network.load_state_dict(state["network"])
     photographs = map(load_photograph, picture_files(chosen.photos))
     pictures = [part for photograph in photographs for part in parts(photograph)]
     tune(network, pictures, plan, report=Lines(250))

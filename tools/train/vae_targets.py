@@ -21,9 +21,9 @@ from idse.errors import IdseError
 from idse.files import write_atomically
 from idse.learned.vae import heuristic
 from idse.learned.vae.data import Photographs
-from idse.learned.vae.networks import VaeConfig, build
+from idse.learned.vae.networks import build
 from idse.learned.vae.rate_control import RateDecay, SearchHeuristic, TargetRate
-from idse.learned.vae.train import Progress, Trainer, TrainingPlan, read_checkpoint
+from idse.learned.vae.train import Progress, Trainer, TrainingPlan, read_checkpoint, trained_network
 
 # Table 5.3: the beta that the thesis took for each target, (parametric, non-parametric).
 BETAS = {
@@ -62,9 +62,8 @@ class Run:
         self.chosen = chosen
         state = read_checkpoint(chosen.start)
         self.weights = state["network"]
-        self.config = VaeConfig(**json.loads(state["plan"])["model"])
-        self.network = build(self.config)
-        self.network.load_state_dict(self.weights)
+        self.network = trained_network(state)
+        self.config = self.network.config
         self.photographs = Photographs(chosen.photos, side=chosen.crop)
         crops = self.photographs.draw(VALIDATION, seed=(1 << 20,)).pictures
         self.validation = list(crops.split(1))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from idse.learned.vae.data import Crops, Photographs
     from idse.learned.vae.hyper import HyperPlan
+    from idse.learned.vae.networks import FactorisedVae, HyperpriorVae
     from idse.learned.vae.rate_control import TargetRate
 
 _WARM_UP = 50
@@ -314,3 +315,10 @@ def _plan_text(plan: TrainingPlan) -> str:
 def _mixed_seed(seed: int, iteration: int) -> int:
     """Return a seed that no other iteration or run shares."""
     return (seed << 32) + (iteration << 1) + _NOISE_STREAM
+
+
+def trained_network(state: dict[str, Any]) -> FactorisedVae | HyperpriorVae:
+    """Return the network of a checkpoint that was read."""
+    network = build(VaeConfig(**json.loads(state["plan"])["model"]))
+    network.load_state_dict(state["network"])
+    return network
