@@ -42,6 +42,7 @@ from idse.pipeline.images.network import Networks
 from idse.pipeline.images.options import ImageSteering, JpegOptions
 from idse.pipeline.images.source import SourceImage
 from idse.pipeline.images.steered import SteeredImage
+from idse.pipeline.report import peak_rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,14 +230,7 @@ def measure_peak(case: str, side: int) -> int:
         SteeredImage(SourceImage(pixels=large[:64, :64].copy()), networks, small).encode()
         before = _forget_peak()
         SteeredImage(SourceImage(pixels=large), networks, options).encode()
-    return _peak() - before
-
-
-def _peak() -> int:
-    """Return the most resident bytes since the last :func:`_forget_peak`."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    return peak_rss_bytes() - before
 
 
 def _forget_peak() -> int:
@@ -247,7 +241,7 @@ def _forget_peak() -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    return _peak()
+    return peak_rss_bytes()
 
 
 def ratio(turns: dict[str, list[Turn]], name: str, base: str) -> float:
