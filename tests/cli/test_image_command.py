@@ -154,6 +154,29 @@ def test_bad_options(picture, tmp_path, capsys, options, words):
     assert_refused(capsys, tmp_path, *words)
 
 
+@FAST
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("out.png", (), ("out.png", "PNG", "out.jpg")),
+        ("out.WEBP", (), ("WEBP", "out.jpg")),
+        ("out.ivae", (), ("IVAE", "out.jpg")),
+        ("out.h264", ("--fallback", "vae"), ("H.264",)),
+        ("out.png", ("--fallback", "vae"), ("PNG",)),
+    ],
+)
+def test_a_jpeg_is_not_named_as_anything_else(picture, tmp_path, capsys, name, options, words):
+    assert idse(picture, tmp_path / name, "--bpp", "2", *LEFT, *options) == 2
+    assert_refused(capsys, tmp_path, *words)
+
+
+@FAST
+@pytest.mark.parametrize("name", ["out", "out.jpe", "out.JPEG", "out.jpg.tmp"])
+def test_names_that_say_jpeg_or_nothing_are_taken(picture, tmp_path, name):
+    assert idse(picture, tmp_path / name, "--no-steer") == 0
+    assert read((tmp_path / name).read_bytes()).layout.width == 160
+
+
 def broken(kind):
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (60, 80, 3)).astype(np.uint8)

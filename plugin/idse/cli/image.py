@@ -112,6 +112,7 @@ def _run_single(args: argparse.Namespace) -> int:
         raise InputError("--map-picture shows what matters to a network: leave out --no-steer")
     for target in targets.values():
         _check_target(args, target)
+    _check_ending(targets["jpeg"])
     check_results([args.map_picture], keep=[args.source, *targets.values()])
     source = read_image(sys.stdin.buffer.read() if args.source == "-" else args.source)
     encoder = JpegEncoder(
@@ -142,11 +143,25 @@ def _targets(target: str, fallback: str | None) -> dict[str, str]:
     from idse.pipeline.images.fallback import SUFFIXES
 
     path = Path(target)
-    others = {".ivae", ".h264"}
-    jpeg = path.with_suffix(".jpg") if path.suffix.lower() in others else path
     suffix = SUFFIXES[fallback]
+    jpeg = path.with_suffix(".jpg") if path.suffix.lower() == suffix else path
     other = jpeg if suffix == ".jpg" else path.with_suffix(suffix)
     return {"jpeg": str(jpeg), fallback: str(other)}
+
+
+def _check_ending(target: str) -> None:
+    """Refuse a name that programs would take for a picture of another kind than JPEG."""
+    suffix = Path(target).suffix.lower()
+    if suffix in {"", ".jpg", ".jpeg"}:
+        return
+    from PIL import Image
+
+    kinds = {".ivae": "IVAE", ".h264": "H.264", **Image.registered_extensions()}
+    if kinds.get(suffix, "JPEG") not in {"JPEG", "MPO"}:
+        name = Path(target).with_suffix(".jpg")
+        raise InputError(
+            f"{target} is named as {kinds[suffix]}, and this is a JPEG: call it {name}"
+        )
 
 
 def _check_target(args: argparse.Namespace, target: str) -> None:

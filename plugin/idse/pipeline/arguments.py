@@ -7,7 +7,6 @@ so that what is measured is what users run. An option that is added here is know
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -220,8 +219,9 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
     if (args.maxrate is None) != (args.bufsize is None):
         raise InputError("--maxrate and --bufsize need each other: a rate, and what it may fill")
     if args.crf is not None:
-        if not math.isfinite(args.crf):
-            raise InputError(f"--crf {args.crf} is no quality: give a number from 0 to 51")
+        # x264 would take the nearest that it has. Samples of 10 bits have 12 QPs more.
+        if not -12 <= args.crf <= 51:
+            raise InputError(f"--crf {args.crf:g} is no quality: give a number from 0 to 51")
         options["crf"] = f"{args.crf:g}"
     for name, text in (
         ("bitrate", args.bitrate),
