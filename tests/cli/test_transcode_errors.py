@@ -142,6 +142,7 @@ def test_maps_that_do_not_fit(clip, tmp_path):
         (["--no-steer", "--x264-params", "pass=2"], ["CRF/CQP is incompatible with 2pass"]),
         (["--no-steer", "--x264-params", "crff=3"], ["crff", "crf"]),
         (["--no-steer", "--crf", "20", "--bitrate", "1M"], ["--crf", "--bitrate"]),
+        (["--no-steer", "--threads", "-1"], ["--threads -1"]),
         (["--no-steer", "--crf", "52"], ["--crf 52", "0 to 51"]),
         (["--no-steer", "--crf", "nan"], ["--crf nan"]),
         (["--no-steer", "--maxrate", "1M"], ["--bufsize"]),

@@ -231,6 +231,10 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         if text is not None:
             options[name] = str(_kilobits(text))
     if args.threads is not None:
+        if args.threads < 0:
+            raise InputError(
+                f"--threads {args.threads}: give a number from 1 on, or 0 for as many as fit"
+            )
         options["threads"] = str(args.threads)
     options.update(_x264_params(args.x264_params or ""))
     return EncodeOptions(
