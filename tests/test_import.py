@@ -16,6 +16,14 @@ def test_the_command_line_starts_without_heavy_imports():
     assert not {"av", "onnx", "PIL", "scipy", "torch"} & {*done.stdout.split()}
 
 
+def test_names_that_are_imported_late_are_listed():
+    code = "import sys, idse; print(*dir(idse)); assert 'numpy' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert {"encode_jpeg", "JpegEncoder", "load_model", "__version__"} <= {*done.stdout.split()}
+
+
 def test_native_libraries_load_and_refuse_another_abi():
     from idse import kernels, native
     from idse.errors import LibraryLoadError

@@ -7,7 +7,11 @@ they are first used.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idse.pipeline.images.encoder import JpegEncoder, encode_jpeg
+    from idse.vision import FeatureExtractor, load_model
 
 __version__ = "0.1.0"
 
@@ -25,3 +29,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'idse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
