@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench_common import CACHE, command_line, data, machine, parser
 from vae_coders import STOCK, Coded, versions
+from vae_quality import quality
 from vae_rows import paired
 
 import idse
 from idse.errors import TargetError
 from idse.evaluation.fingerprint import digest, file_digest
-from idse.evaluation.metrics import ms_ssim, psnr, ssim
-from idse.evaluation.pixels import jfif_picture, read_pixels
+from idse.evaluation.pixels import read_pixels
 from idse.evaluation.table import markdown_table, write_results
 from idse.files import write_atomically
 from idse.pipeline.images.source import SourceImage
@@ -32,8 +32,6 @@ from idse.pipeline.images.vae import codec_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from idse.evaluation.pixels import RGB
 
 RATES = (0.06, 0.12, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 OURS = "vae"
@@ -97,13 +95,6 @@ def made(source: SourceImage, coder: str, bpp: float, models: tuple[str, ...]) -
     except TargetError:
         return Row(target=target)
     return Row(target=target, bytes=len(file), **quality(source.pixels, decoded), **seconds)
-
-
-def quality(pixels: RGB, decoded: RGB) -> dict[str, float]:
-    """Return how near a decoded picture is to its source."""
-    luma = tuple(jfif_picture(item, 0).planes[0] for item in (pixels, decoded))
-    rows = pixels.reshape(-1, 3), decoded.reshape(-1, 3)
-    return {"psnr": psnr(*rows), "ssim": ssim(*luma), "ms_ssim": ms_ssim(*luma)}
 
 
 def rows_of(path: Path, coder: str, models: tuple[str, ...]) -> list[Row]:
