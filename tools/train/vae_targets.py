@@ -135,7 +135,14 @@ class Run:
     ) -> tuple[torch.nn.Module, dict[str, float]]:
         """Search with half of the iterations, and train with the other half."""
         half = plan.iterations // 2
-        moves = SearchHeuristic(target, deviation=DEVIATION * target, beta_step=beta / 4, beta=beta)
+        shift = heuristic.mean_shift(self.network, self.validation, plan.finest, plan.quantiser)
+        moves = SearchHeuristic(
+            target,
+            deviation=DEVIATION * target,
+            beta_step=beta / 4,
+            beta=beta,
+            parameter=target + shift,
+        )
         found = heuristic.search(
             TrainingPlan(**{**vars(plan), "iterations": plan.iterations - half}),
             self.photographs,

@@ -107,3 +107,10 @@ def test_algorithm_3_finds_the_parameter_of_a_shifted_network() -> None:
         rate = 0.8 * search.parameter - 0.02  # what a network with a mean shift would reach
         search.move([rate])
     assert 0.8 * search.parameter - 0.02 == pytest.approx(0.06, abs=1e-4)
+
+
+def test_algorithm_3_goes_on_from_a_known_shift() -> None:
+    search = SearchHeuristic(0.06, deviation=0.01, beta_step=500, parameter=0.2)
+    assert search.parameter == 0.2
+    search.move([0.05])
+    assert search.parameter == pytest.approx(0.21)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from idse.learned.vae.heuristic import rounded_rates, step_for_rate
+from idse.learned.vae.heuristic import mean_shift, rounded_rates, step_for_rate
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.start import start_from
 
@@ -84,3 +84,19 @@ def test_rates_are_per_sample_of_the_picture_not_of_its_padding() -> None:
     (whole,) = rounded_rates(network, [picture], 1.0)
     (part,) = rounded_rates(network, [picture[..., :32]], 1.0)
     assert part > 1.2 * whole
+
+
+def test_noise_takes_more_where_nearly_all_rounds_to_nothing() -> None:
+    torch.manual_seed(0)
+    network = build(VaeConfig(width=8, latents=16))
+    pictures = list(smooth_pictures(3).split(1))
+    start_from(network, torch.cat(pictures))
+    coarse, fine = (
+        mean_shift(network, pictures, step, "mixed")
+        / np.mean(rounded_rates(network, pictures, step))
+        for step in (64.0, 1.0)
+    )
+    assert coarse > fine + 0.05
+    assert mean_shift(network, pictures, 64.0, "straight-through") == pytest.approx(0, abs=1e-6)
+    again = [mean_shift(network, pictures, 64.0, "mixed") for _ in range(2)]
+    assert again[0] == again[1]

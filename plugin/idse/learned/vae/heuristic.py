@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from idse.learned.vae.networks import FactorisedVae, HyperpriorVae, pad
+from idse.learned.vae.networks import FactorisedVae, HyperpriorVae, Quantiser, pad
 from idse.learned.vae.rate_control import SearchHeuristic, TargetRate
 from idse.learned.vae.train import Progress, Trainer, TrainingPlan
 
@@ -117,6 +117,31 @@ def rounded_rates(
 ) -> list[float]:
     """Return the bits per sample of rounded latents of pictures ``(1, 3, H, W)`` of any size."""
     return _rates(network, pictures, _latents(network, pictures), step)
+
+
+@torch.no_grad()
+def mean_shift(
+    network: FactorisedVae | HyperpriorVae,
+    pictures: Sequence[Tensor],
+    step: float,
+    quantiser: Quantiser,
+) -> float:
+    """Return what a loss sees of rates beyond those of `rounded_rates`, on average (thesis, 6.4).
+
+    Parameters
+    ----------
+    network, pictures, step
+        As of `rounded_rates`.
+    quantiser
+        The loss's, see `Vae.code`. Its noise is the same for the same pictures.
+    """
+    noise = torch.Generator().manual_seed(0)
+    excess = []
+    for picture, y in zip(pictures, _latents(network, pictures), strict=True):
+        bits, _ = network.quantise(y, step, quantiser=quantiser, generator=noise)
+        area = picture.shape[-2] * picture.shape[-1]
+        excess.append(float(bits - network.rounded_bits(y, step)) / area)
+    return sum(excess) / len(excess)
 
 
 @torch.no_grad()

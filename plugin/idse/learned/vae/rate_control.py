@@ -192,6 +192,9 @@ class SearchHeuristic:
         delta_beta; the thesis takes 500 to 20,000, the more the lower the rate.
     beta
         To begin with: 1 in the thesis.
+    parameter
+        R_param to begin with; the target by default, as in the thesis. A search that starts from a
+        trained network knows the shift of that one, and needs no rounds to find it.
 
     Attributes
     ----------
@@ -200,10 +203,16 @@ class SearchHeuristic:
     """
 
     def __init__(
-        self, target: float, *, deviation: float, beta_step: float, beta: float = 1.0
+        self,
+        target: float,
+        *,
+        deviation: float,
+        beta_step: float,
+        beta: float = 1.0,
+        parameter: float | None = None,
     ) -> None:
         self.target, self.deviation, self.beta_step = target, deviation, beta_step
-        self.parameter, self.beta = target, beta
+        self.parameter, self.beta = target if parameter is None else parameter, beta
 
     def move(self, rates: Sequence[float]) -> None:
         """Move after a refinement.
