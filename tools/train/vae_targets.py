@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -109,7 +110,7 @@ class Run:
         buffer = io.BytesIO()
         torch.save(
             {
-                "plan": json.dumps({"model": vars(self.config)}),
+                "plan": json.dumps(asdict(plan)),
                 "iteration": self.chosen.iterations,
                 "network": trained.state_dict(),
             },
@@ -144,7 +145,7 @@ class Run:
             parameter=target + shift,
         )
         found = heuristic.search(
-            TrainingPlan(**{**vars(plan), "iterations": plan.iterations - half}),
+            replace(plan, iterations=plan.iterations - half),
             self.photographs,
             moves,
             validation=self.validation,
