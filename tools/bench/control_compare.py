@@ -4,17 +4,20 @@ Every file but those of the single forward pass is the largest found that is no 
 for; all are sequential with Huffman codes made for them. One step of the scale of tables is about
 a percent of a file, which a search over whole qualities has not.
 
-- *quality*: libjpeg-turbo, binary search over its quality.
-- *one learned table*: the thesis' JPEG++: for each judge, kind of picture and size the luma and the
-  chroma table that are best for all pictures, trained as control is, on the same pictures.
-- *importance*: tables from a sketch of the judge on this picture.
-- *control*: tables of the network, for the judge's head, their scale searched for.
+- *quality*, *quality 4:4:4*: libjpeg-turbo, binary search over its quality.
+- *one table*: the thesis' JPEG++: for each judge, kind of picture and size the luma and the chroma
+  table that are best for all pictures, trained as control is, on the same pictures; 4:2:0.
+- *one table, best sampling*: the same, 4:2:0 or 4:4:4 by what is better at the size on the pictures
+  that control was trained on. What control gains by its sampling, this gains too.
+- *importance*: tables from a sketch of the judge on this picture, 4:2:0.
+- *control*: sampling and tables of the network, for the judge's head, their scale searched for.
 - *control + trellis*, *student + trellis*: as idse image codes with and without --control, by the
-  student's head of the judge, but for progressive files.
+  student's head of the judge, but for progressive files; without, it is 4:2:0.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import sys
 import time
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from bench_common import command_line, machine
+from bench_common import ROOT, command_line, machine
 from control_data import Store, crop, network, odd, pixels
 from control_told import JUDGES, METHODS, SIZES, draw, facts, misses, over_all, told
 
@@ -53,6 +56,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from idse.learned.jpeg.description import Description
+    from idse.picture import Picture
+
 FOLDERS = {"imagenet": "imagenet", "coco_val128": "coco_val128/images"}
 _HALVINGS = 11
 
@@ -68,37 +74,42 @@ class Subject:
     def __init__(self, picture: np.ndarray, judge: str) -> None:
         self.pixels = picture
         self.judge = judge
-        self.layout = JpegLayout(picture.shape[1], picture.shape[0])
-        self._coefficients, self._samples = transform_with_samples(picture, self.layout)
-        ones = [np.ones_like(plane) for plane in self._coefficients]
-        self._quantiser = Quantiser(self.layout, self._coefficients, ones)
+        self._transformed: dict[str, Transformed] = {}
 
-    @cached_property
-    def description(self) -> object:
-        return describe(self._coefficients, self.layout)
+    def transformed(self, sampling: str) -> Transformed:
+        if sampling not in self._transformed:
+            self._transformed[sampling] = Transformed(self.pixels, sampling)
+        return self._transformed[sampling]
 
     @cached_property
     def finest(self) -> int:
-        return self._quantiser.run([np.ones((8, 8), np.uint16)] * 3, 0.0).size()
+        quantiser = self.transformed("4:2:0").quantiser
+        return quantiser.run([np.ones((8, 8), np.uint16)] * 3, 0.0).size()
 
     @cached_property
     def _importance(self) -> np.ndarray:
         analyser = Analyser([(network(self.judge), 1.0)], n_s=2, seed=0)
-        weights = analyser.coefficients(coded_picture(self.layout, self._samples, 0))
+        weights = analyser.coefficients(self.transformed("4:2:0").picture)
         luma, cb, cr = (-0.5 * np.log2(spectrum) for spectrum in plan(weights).spectra)
         return np.stack([luma, cb, cr])
 
+    def _sampling(self, size: int) -> str:
+        height, width = self.pixels.shape[:2]
+        return shipped().sampling(height * width, size, head=self.judge)
+
     def coded(self, method: str, size: int) -> bytes:
-        if method == "quality":
-            return self._of_quality(size)
+        if method.startswith("quality"):
+            return self._of_quality(size, method.removeprefix("quality").strip() or "4:2:0")
         if method == "importance":
-            return self._scaled(self._importance, size)
-        if method == "one learned table":
-            single = shipped().shared(self.description, size, head=self.judge)
-            return self._scaled(single[[0, 1, 1]].reshape(3, 8, 8), size)
+            return self.transformed("4:2:0").scaled(self._importance, size)
+        if method in {"one table", "one table, best sampling"}:
+            found = self.transformed("4:2:0" if method == "one table" else self._sampling(size))
+            single = shipped().shared(found.description, size, head=self.judge)
+            return found.scaled(single[[0, 1, 1]].reshape(3, 8, 8), size)
         if method == "control":
-            shape = shipped().shape(self.description, size, head=self.judge)
-            return self._scaled(shape[[0, 1, 1]].reshape(3, 8, 8), size)
+            found = self.transformed(self._sampling(size))
+            shape = shipped().shape(found.description, size, head=self.judge)
+            return found.scaled(shape[[0, 1, 1]].reshape(3, 8, 8), size)
         options = JpegOptions(
             target_bytes=size, progressive=False, control=method.startswith("control")
         )
@@ -106,31 +117,63 @@ class Subject:
 
     def one_pass(self, size: int) -> int:
         """Return the size that the forward pass alone comes to."""
-        tables = shipped().tables(self.description, size, head=self.judge)
-        return self._quantiser.run(list(tables[[0, 1, 1]].astype(np.uint16)), 0.0).size()
+        found = self.transformed(self._sampling(size))
+        tables = shipped().tables(found.description, size, head=self.judge)
+        return found.quantiser.run(list(tables[[0, 1, 1]].astype(np.uint16)), 0.0).size()
 
-    def _of_quality(self, size: int) -> bytes:
-        low, high, best = 0, 101, encode(self.pixels, quality=1)
+    def _of_quality(self, size: int, sampling: str) -> bytes:
+        low, high, best = 0, 101, encode(self.pixels, quality=1, sampling=sampling)
         while high - low > 1:
             middle = (low + high) // 2
-            found = encode(self.pixels, quality=middle)
+            found = encode(self.pixels, quality=middle, sampling=sampling)
             low, high, best = (middle, high, found) if len(found) <= size else (low, middle, best)
         return best
 
-    def _scaled(self, logs: np.ndarray, size: int) -> bytes:
+
+class Transformed:
+    """A picture's coefficients in a sampling."""
+
+    def __init__(self, picture: np.ndarray, sampling: str) -> None:
+        self._layout = JpegLayout(picture.shape[1], picture.shape[0], sampling)
+        self._coefficients, self._samples = transform_with_samples(picture, self._layout)
+        ones = [np.ones_like(plane) for plane in self._coefficients]
+        self.quantiser = Quantiser(self._layout, self._coefficients, ones)
+
+    @cached_property
+    def description(self) -> Description:
+        return describe(self._coefficients, self._layout)
+
+    @property
+    def picture(self) -> Picture:
+        return coded_picture(self._layout, self._samples, 0)
+
+    def scaled(self, logs: np.ndarray, size: int) -> bytes:
         low, high = -logs.max() - 1, 8 - logs.min()
         best = None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             tables = np.clip(np.rint(np.exp2(logs + middle)), 1, 255).astype(np.uint16)
-            found = self._quantiser.run(list(tables), 0.0)
+            found = self.quantiser.run(list(tables), 0.0)
             if found.size() <= size:
                 high, best = middle, found
             else:
                 low = middle
         if best is None:
             raise TargetError(f"{size} bytes are out of reach")
-        return write(self.layout, best.coefficients, list(best.tables))
+        return write(self._layout, best.coefficients, list(best.tables))
+
+
+@cache
+def _trained(method: str) -> str:
+    """Return what tells apart results of a method from those by other weights."""
+    if method in {"quality", "quality 4:4:4", "importance"}:
+        return ""
+    # Where the search for a size begins is told by the former, and so where it ends.
+    files = ["jpeg-control", "student"] if method.endswith("trellis") else ["jpeg-control"]
+    found = hashlib.sha256()
+    for name in files:
+        found.update((ROOT / "plugin" / "idse" / "weights" / f"{name}.safetensors").read_bytes())
+    return f" {found.hexdigest()[:12]}"
 
 
 def observed(judge: Judge, ycc: np.ndarray) -> object:
@@ -143,7 +186,7 @@ def measure(subject: Subject, judges: dict[str, Judge], sources: dict, method: s
         data = subject.coded(method, size)
     except TargetError:
         return None
-    assert len(data) <= size or method == "quality", (method, len(data), size)
+    assert len(data) <= size or method.startswith("quality"), (method, len(data), size)
     ycc = decode(data, colour="ycc")
     row: dict[str, object] = {"bytes": len(data)}
     if method == "control":
@@ -169,12 +212,13 @@ def measure(subject: Subject, judges: dict[str, Judge], sources: dict, method: s
 def cost(path: Path) -> tuple[dict[str, float], str]:
     """Return seconds of one core that the forward pass and a sketch take, and a line about them."""
     subject = Subject(crop(path), JUDGES["imagenet"][0])
-    coefficients, samples = transform_with_samples(subject.pixels, subject.layout)
-    picture = coded_picture(subject.layout, samples, 0)
+    layout = JpegLayout(subject.pixels.shape[1], subject.pixels.shape[0])
+    coefficients, samples = transform_with_samples(subject.pixels, layout)
+    picture = coded_picture(layout, samples, 0)
     sketch = Analyser([(network(subject.judge), 1.0)], n_s=ImageSteering().n_s, seed=0)
 
     def control() -> None:
-        shipped().tables(describe(coefficients, subject.layout), 10_000, head=subject.judge)
+        shipped().tables(describe(coefficients, layout), 10_000, head=subject.judge)
 
     def sketched() -> None:
         sketch.coefficients(picture)
@@ -248,7 +292,7 @@ def _measured(
             ) -> object:
                 return measure(s, judges, o, m, 1000 * k)
 
-            row = store.get(f"{name}/{path.name}/{size}/{method}", make)
+            row = store.get(f"{name}/{path.name}/{size}/{method}{_trained(method)}", make)
             if row is not None:
                 found[path.name, size, method] = row
         print(f"\r{name} {index + 1}/{len(paths)}  ", end="", file=sys.stderr, flush=True)

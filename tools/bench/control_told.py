@@ -22,15 +22,16 @@ JUDGES = {
     "imagenet": ("efficientnet-lite0", "mobilenet_v2"),
     "coco_val128": ("yolov4-tiny",),
 }
+BASELINES = ("quality", "one table", "quality 4:4:4", "one table, best sampling")
 METHODS = (
-    "quality",
-    "one learned table",
+    *BASELINES,
     "importance",
     "control",
     "control + trellis",
     "student + trellis",
 )
-BASELINES = METHODS[:2]
+# What distances are drawn over.
+_DRAWN = "one table"
 _RESAMPLES = 1000
 # A distance that is as good as none.
 _NONE = 1e-9
@@ -56,7 +57,7 @@ def facts(rows: Rows, judge: str, size: int) -> dict[str, object]:
         found[method] = left
     rng = np.random.default_rng(0)
     draws = rng.integers(len(names), size=(_RESAMPLES, len(names)))
-    for method in METHODS[1:]:
+    for method in METHODS:
         for baseline in BASELINES:
             logs = np.log(distances[method] / distances[baseline])
             low, high = np.exp(np.percentile(logs[draws].mean(1), [2.5, 97.5]))
@@ -114,7 +115,7 @@ def told(name: str, judge: str, count: int, by_size: dict, whole: dict[str, list
         what = "Mean distance of outputs" if measure == "distance" else f"{measure} kept"
         sections.append(f"{what}:\n\n" + markdown_table(["kB", "pictures", *METHODS], lines))
     for baseline in BASELINES:
-        better = [m for m in METHODS[1:] if m != baseline]
+        better = [m for m in METHODS if m != baseline]
         lines = [
             [str(size), *(_ratio(found[f"{m} / {baseline}"]) for m in better)]
             for size, found in reached.items()
@@ -181,7 +182,7 @@ def misses(rows: Rows, sizes: tuple[int, ...]) -> tuple[dict[str, list[float]], 
 
 
 def draw(path: Path, results: dict) -> None:
-    """Draw distances over those of one learned table, by size."""
+    """Draw distances over those of one table, by size."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -189,19 +190,15 @@ def draw(path: Path, results: dict) -> None:
     figure, axes = plt.subplots(1, len(panels), figsize=(12, 3.6), layout="constrained")
     for axis, panel in zip(axes, panels, strict=True):
         found = {k: v for k, v in results[panel]["sizes"].items() if v["pictures"]}
-        for method in METHODS[:1] + METHODS[2:]:
-            if method == "quality":
-                mean = [1 / found[k][f"{BASELINES[1]} / quality"][0] for k in found]
-                axis.plot(list(found), mean, marker=".", label=method)
+        for method in METHODS:
+            if method == _DRAWN:
                 continue
-            mean, low, high = zip(
-                *(found[k][f"{method} / {BASELINES[1]}"] for k in found), strict=True
-            )
+            mean, low, high = zip(*(found[k][f"{method} / {_DRAWN}"] for k in found), strict=True)
             (line,) = axis.plot(list(found), mean, marker=".", label=method)
             if method == "control + trellis":
                 axis.fill_between(list(found), low, high, color=line.get_color(), alpha=0.15)
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(title=panel, xlabel="kB", ylim=(0.5, 2.2))
+        axis.set(title=panel, xlabel="kB", yscale="log", ylim=(0.1, 3))
     axes[0].set_ylabel("distance of outputs over one table's")
     axes[0].legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,18 +8,26 @@ python tools/train/control.py network [--steps N]
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
+from control_pictures import ROOT, example_pictures, half, training_pictures
 from safetensors.torch import save_file
 
-from idse.learned.jpeg import control_training, examples, size_model, size_training, windows
+from idse.learned.jpeg import (
+    control_training,
+    examples,
+    sampling,
+    size_model,
+    size_training,
+    windows,
+)
 from idse.learned.jpeg.control_network import ControlNetwork, save_control
 from idse.learned.jpeg.judged import Judged
 from idse.vision import load_model
@@ -29,38 +37,10 @@ if TYPE_CHECKING:
 
     from idse.learned.jpeg.windows import Window
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / "shared" / "data"
 WEIGHTS = ROOT / "plugin" / "idse" / "weights"
 CACHE = Path(tempfile.gettempdir()) / "idse-train-control"
-LONGEST = 640
 SHRUNK = 2**17  # pixels
 TEACHERS = ("efficientnet-lite0", "yolov4-tiny")
-
-
-def training_pictures(count: int | None = None) -> list[Path]:
-    """Return pictures to train on: train_photos, and even ones of imagenet and COCO, mixed."""
-    even = [
-        path
-        for folder in ("imagenet", "coco_val128/images")
-        for path in sorted((DATA / folder).glob("*.[jJ]*"))[::2]
-    ]
-    photos = sorted(
-        path
-        for path in (DATA / "train_photos").rglob("*")
-        if path.suffix.lower() in {".jpg", ".jpeg", ".webp", ".png"}
-    )
-    found = photos + even
-    np.random.default_rng(0).shuffle(found)
-    return found[:count]
-
-
-def half(path: Path, longest: int) -> np.ndarray:
-    """Return a picture at half its size, so that its block edges are not learned."""
-    picture = Image.open(path).convert("RGB")
-    factor = min(0.5, longest / max(picture.size))
-    size = [max(16, round(side * factor)) for side in picture.size]
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
 def train_size(args: argparse.Namespace) -> int:
@@ -87,70 +67,39 @@ def train_size(args: argparse.Namespace) -> int:
     return 0
 
 
-def crop(path: Path) -> np.ndarray:
-    """Return the 224x224 centre of a picture whose short side was made 256."""
-    picture = Image.open(path).convert("RGB")
-    factor = 256 / min(picture.size)
-    width, height = (max(224, round(side * factor)) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - 224) // 2, (height - 224) // 2
-    return np.asarray(picture.crop((left, top, left + 224, top + 224)))
-
-
-def whole(path: Path) -> np.ndarray:
-    """Return a picture, made smaller where it is longer than COCO's."""
-    picture = Image.open(path).convert("RGB")
-    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
-
-
-def example_pictures(cache: Path) -> dict[Path, Callable[[], np.ndarray]]:
-    """Return the files of all examples, mixed, and how their pictures are read.
-
-    As networks see them: crops of the size of a classifier's input, and whole photographs, of which
-    a detector sees a smaller copy.
-    """
-    sets = {
-        "imagenet": ("imagenet", crop, 125, 2),
-        "part": ("coco_val128/images", crop, 64, 2),
-        "coco": ("coco_val128/images", whole, 64, 2),
-        "photo": ("imagenet", whole, 60, 2),
-        "bsds": ("train_photos/bsds500", partial(half, longest=480), 96, 1),
-    }
-    found: list[tuple[Path, Callable[[], np.ndarray]]] = []
-    for name, (folder, read, count, step) in sets.items():
-        paths = sorted((DATA / folder).glob("*.[jJ]*"))[::step]
-        chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
-        found += [(cache / f"{name}-{path.stem}.npz", partial(read, path)) for path in chosen]
-    return dict(found[i] for i in np.random.default_rng(0).permutation(len(found)))
-
-
 def make_examples(args: argparse.Namespace) -> int:
-    """Let teachers look at even pictures and at train_photos; what is there already stays."""
+    """Let teachers look at even pictures and at train_photos, in each sampling.
+
+    What is there already stays.
+    """
     args.cache.mkdir(parents=True, exist_ok=True)
     teachers = {name: load_model(name) for name in TEACHERS}
     for target, read in example_pictures(args.cache).items():
-        if not target.exists():
-            examples.save(target, examples.weigh(read(), teachers))
-            print(target.name, flush=True)
+        for name in examples.SAMPLINGS:
+            path = target.with_name(f"{target.name}-{name.replace(':', '')}.npz")
+            if not path.exists():
+                examples.save(path, examples.weigh(read(), teachers, name))
+                print(path.name, flush=True)
     return 0
 
 
-VALIDATION_SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
-HELD_OUT = 14  # one picture of so many
+VALIDATION_SIZES = (0.5, 1.5, 4.0)
+HELD_OUT = 25  # one picture of so many
 IMITATION_STEPS = 500
 SHARED_RATE, IMITATION_RATE, RATE = 1e-2, 1e-3, 3e-4
 LESSONS, FOREIGN = 9, 0.3  # of generators; share of lessons for the other teacher
 EVERY = 25  # steps between checkpoints
+# log2 of bits per pixel at which samplings are compared: of crops, and of whole photographs.
+COMPARED = (np.arange(0.25, 3.1, 0.25), np.arange(-0.75, 2.1, 0.25))
 
 
 class Training:
     """From the tables of importance to the control network, in three stages.
 
     The tables that all pictures share are learned first, then how pictures differ: by imitation of
-    tables that were optimised for single pictures, and end to end. Every step draws from a
-    generator of its own number, so that a run that goes on from its checkpoint ends as one that was
-    never interrupted.
+    tables that were optimised for single pictures, and end to end. With what they became, samplings
+    are compared last. Every step draws from a generator of its own number, so that a run that goes
+    on from its checkpoint ends as one that was never interrupted.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -158,20 +107,24 @@ class Training:
         paths = sorted(args.cache.glob("*.npz"))
         if not paths:
             sys.exit(f"there are no examples in {args.cache}: make them with the command examples")
-        found = [examples.load(path) for path in paths]
+        names = sorted({path.stem.rsplit("-", 1)[0] for path in paths})
+        pictures = {name: [p for p in paths if p.stem.rsplit("-", 1)[0] == name] for name in names}
         self.judged = [
-            windows.window(example, TEACHERS, np.random.default_rng(0))
-            for example in found[::HELD_OUT]
+            windows.window(examples.load(path), TEACHERS, np.random.default_rng(0))
+            for name in names[::HELD_OUT]
+            for path in pictures[name]
         ]
-        self.kept = [example for i, example in enumerate(found) if i % HELD_OUT]
+        kept = [name for i, name in enumerate(names) if i % HELD_OUT]
+        self.kept = [examples.load(path) for name in kept for path in pictures[name]]
         # What a network of 224x224 samples sees as it is, and what another sees from farther away.
         crops = [e.pixels.shape[0] * e.pixels.shape[1] < SHRUNK for e in self.kept]
         self.domains = [[i for i, c in enumerate(crops) if c == (h == 0)] for h in range(2)]
-        self.networks = [load_model(name) for name in TEACHERS] if args.judged else []
+        seeing = args.judged or args.compared
+        self.networks = [load_model(name) for name in TEACHERS] if seeing else []
         self.looks: dict[tuple[int, int], Judged] = {}
         torch.manual_seed(0)
         self.network = ControlNetwork(TEACHERS)
-        self.facts: dict = {"examples": len(found), "validation": {}}
+        self.facts: dict = {"examples": len(paths), "validation": {}}
         self.centre = torch.zeros(0)
 
     @cached_property
@@ -237,6 +190,49 @@ class Training:
                     self.tell(f"{stage} {steps}")
                 if (step + 1) % EVERY == 0 or step + 1 == steps:
                     self.save(stage, step + 1, optimiser, schedule)
+
+    def compare(self) -> None:
+        """Find from which rate on 4:4:4 is better, by each network and for each size of picture."""
+        by_sampling = {
+            name: [i for i, e in enumerate(self.kept) if e.sampling == name]
+            for name in examples.SAMPLINGS
+        }
+        pairs = list(zip(*by_sampling.values(), strict=True))
+        told = self.facts.setdefault("4:4:4 over 4:2:0", {})
+        for head, area in itertools.product(range(len(TEACHERS)), range(len(self.domains))):
+            chosen = [pair for pair in pairs if pair[0] in self.domains[area]]
+            chosen = chosen[: self.args.compared]
+            if not chosen:
+                continue
+            rates = COMPARED[area]
+            gains = np.array([self.gains(pair, head, rates) for pair in chosen])
+            self.network.finer[head, area] = begin = sampling.begins(gains, rates)
+            name = f"{TEACHERS[head]}, {('crops', 'whole')[area]}"
+            told[name] = {
+                "begins": begin,
+                "rates": rates.tolist(),
+                "gains": np.nanmedian(gains, 0).round(3).tolist(),
+            }
+            print(f"{name}: {told[name]}", flush=True)
+
+    def gains(self, pair: tuple[int, int], head: int, rates: np.ndarray) -> list[float]:
+        """Return logarithms of distances in 4:4:4 over those in 4:2:0, of one picture."""
+        parts = [windows.window(self.kept[i], TEACHERS) for i in pair]
+        finest = windows.finest(parts[0])
+        found = []
+        for rate in rates:
+            size = windows.size_of(2.0**rate, parts[0])
+            if size > finest:
+                found.append(np.nan)
+                continue
+            distances = []
+            for i, part in zip(pair, parts, strict=True):
+                with torch.no_grad():
+                    shape = self.network([part.description], [size])[0, head]
+                judged = self.look(i, head)
+                distances.append(sampling.log_distance(part, shape, size, judged))
+            found.append(distances[1] - distances[0])
+        return found
 
     @property
     def checkpoint(self) -> Path:
@@ -325,11 +321,13 @@ class Training:
 def train_network(args: argparse.Namespace) -> int:
     training = Training(args)
     training.run()
+    training.compare()
     facts = training.facts | {
         "data": "even pictures of imagenet and coco_val128, whole and crops; bsds500 at half size",
         "steps": [args.shared_steps, IMITATION_STEPS, args.steps],
         "lessons": args.lessons,
         "batch": [args.batch, args.judged],
+        "compared": args.compared,
         "seed": 0,
     }
     args.weights.mkdir(parents=True, exist_ok=True)
@@ -343,17 +341,18 @@ def others(network: ControlNetwork) -> list[torch.nn.Parameter]:
     return [p for name, p in network.named_parameters() if name != "base"]
 
 
-def costs(parts: list, shapes: Callable) -> list[float]:
-    """Return the mean logarithm of what errors cost, by rate, on pictures held out."""
-    found = []
-    for rate in VALIDATION_SIZES:
+def costs(parts: list, shapes: Callable) -> dict[str, list[float]]:
+    """Return the mean logarithm of what errors cost, by sampling and rate, on pictures held out."""
+    found: dict[str, list[float]] = {}
+    for name, rate in itertools.product(examples.SAMPLINGS, VALIDATION_SIZES):
         values = []
         for part in parts:
-            size = windows.size_of(rate, part)
-            each = shapes(part, size)
-            for head in range(len(TEACHERS)):
-                values.append(windows.cost_at(part, head, each[head], size))
-        found.append(round(float(np.mean(values)), 4))
+            if part.layout.sampling == name:
+                size = windows.size_of(rate, part)
+                each = shapes(part, size)
+                for head in range(len(TEACHERS)):
+                    values.append(windows.cost_at(part, head, each[head], size))
+        found.setdefault(name, []).append(round(float(np.mean(values)), 4))
     return found
 
 
@@ -365,13 +364,16 @@ def main() -> int:
     made = parts.add_parser("examples", help="pictures, and what errors in them cost teachers")
     made.set_defaults(run=make_examples)
     network = parts.add_parser("network", help="the control network")
-    network.add_argument("--shared-steps", type=int, default=100, help="for what all share")
+    network.add_argument("--shared-steps", type=int, default=300, help="for what all share")
     network.add_argument("--steps", type=int, default=120, help="end to end (%(default)s)")
     network.add_argument("--batch", type=int, default=6, help="pictures a step (%(default)s)")
     network.add_argument(
-        "--lessons", type=int, default=360, help="pictures with tables of their own"
+        "--lessons", type=int, default=240, help="pictures with tables of their own"
     )
-    network.add_argument("--judged", type=int, default=4, help="more, shown to teachers")
+    network.add_argument("--judged", type=int, default=6, help="more, shown to teachers")
+    network.add_argument(
+        "--compared", type=int, default=32, help="pictures that say which sampling is better"
+    )
     network.set_defaults(run=train_network)
     size = parts.add_parser("size", help="the model of file sizes")
     size.add_argument("--pictures", type=int, default=None)

@@ -2,12 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from jpeg_photos import photo
 from PIL import Image
 
+from idse import pillow
 from idse.cli.__main__ import main
 from idse.codecs import jpeg
 from idse.errors import InputError, TargetError
@@ -16,6 +18,7 @@ from idse.pipeline.images.options import JpegOptions
 from idse.pipeline.images.source import SourceImage
 
 pytestmark = pytest.mark.fast
+TINY = str(Path(__file__).parents[2] / "golden" / "vae" / "tiny-hyperprior.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,57 @@ def test_tables_are_the_networks(encoder):
     assert again == files[1]
 
 
+def sampling_of(data):
+    return jpeg.read(data).layout.sampling
+
+
+def test_sampling_switches_with_the_size(encoder):
+    source = SourceImage(pixels=photo(224, 224))
+    found = []
+    for bpp in (0.5, 1.0, 2.0, 4.0, 8.0):
+        options = JpegOptions(bpp=bpp, control=True)
+        data = encoder.encode_image(source, options).data
+        assert len(data) <= bpp * 224 * 224 / 8
+        assert encoder.encode_image(source, options).data == data
+        found.append(sampling_of(data))
+    assert found[0] == "4:2:0"
+    assert found[-1] == "4:4:4"
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("sampling", ["4:2:0", "4:2:2", "4:4:4"])
+@pytest.mark.parametrize("bpp", [0.8, 8.0])
+def test_a_sampling_that_is_asked_for_stays(encoder, sampling, bpp):
+    source = SourceImage(pixels=photo(224, 224))
+    options = JpegOptions(bpp=bpp, control=True, sampling=sampling)
+    assert sampling_of(encoder.encode_image(source, options).data) == sampling
+
+
+def test_a_size_alone_does_not_switch_sampling(encoder):
+    source = SourceImage(pixels=photo(224, 224))
+    assert sampling_of(encoder.encode_image(source, JpegOptions(bpp=8.0)).data) == "4:2:0"
+
+
+def test_pillow_keeps_the_sampling_of_a_file():
+    stored = io.BytesIO()
+    Image.fromarray(photo(96, 96)).save(stored, "JPEG", subsampling="4:2:0")
+    pillow.install()
+    try:
+        for asked, wanted in (("keep", "4:2:0"), (-1, "4:4:4")):
+            target = io.BytesIO()
+            with Image.open(stored) as image:
+                image.save(target, "JPEG", idse={"control": True}, bpp=8.0, subsampling=asked)
+            assert sampling_of(target.getvalue()) == wanted
+    finally:
+        pillow.uninstall()
+
+
+def test_a_fallbacks_jpeg_has_the_same_sampling(encoder):
+    source = SourceImage(pixels=photo(64, 64))
+    options = JpegOptions(bpp=8.0, control=True, fallback="vae-jpeg", vae_models=(TINY,))
+    assert set(encoder.encode_image(source, options).report.losses) == {"jpeg", "vae-jpeg"}
+
+
 def test_each_head_has_tables_of_its_own():
     source = SourceImage(pixels=photo(224, 224))
     options = JpegOptions(bpp=0.8, control=True)
@@ -87,6 +141,13 @@ def test_out_of_reach_is_told(encoder):
 def test_control_needs_a_size(options):
     with pytest.raises(InputError, match="control chooses tables for a size"):
         JpegOptions(control=True, **options)
+
+
+@pytest.mark.parametrize(("extra", "wanted"), [((), "4:4:4"), (("--sampling", "4:2:0"), "4:2:0")])
+def test_the_command_leaves_the_sampling_to_control(picture, tmp_path, extra, wanted):
+    target = tmp_path / "out.jpg"
+    assert main(["image", str(picture), str(target), "--control", "--bpp", "7", *extra]) == 0
+    assert sampling_of(target.read_bytes()) == wanted
 
 
 def test_the_command(picture, tmp_path, capsys):

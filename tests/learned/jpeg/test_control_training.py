@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from idse.codecs import jpeg
 from idse.learned.jpeg.control import Control
-from idse.learned.jpeg.examples import Example, save
+from idse.learned.jpeg.examples import SAMPLINGS, Example, save
 
 pytestmark = pytest.mark.full
 
@@ -20,6 +20,7 @@ TOOL = Path(__file__).resolve().parents[3] / "tools" / "train" / "control.py"
 
 @pytest.fixture
 def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOL.parent))
     spec = importlib.util.spec_from_file_location("train_control", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -34,15 +35,24 @@ def arguments(folder, teachers):
     cache.mkdir(parents=True)
     for seed in range(8):
         pixels = photo(96, 64, seed)
-        coefficients = jpeg.transform(pixels, jpeg.JpegLayout(96, 64))
-        rng = np.random.default_rng(seed)
-        weights = {
-            name: [rng.uniform(0.1, 1, plane.shape).astype(np.float32) for plane in coefficients]
-            for name in teachers
-        }
-        save(cache / f"{seed}.npz", Example(pixels, coefficients, weights))
+        for sampling in SAMPLINGS:
+            coefficients = jpeg.transform(pixels, jpeg.JpegLayout(96, 64, sampling))
+            rng = np.random.default_rng(seed)
+            weights = {
+                name: [rng.uniform(0.1, 1, p.shape).astype(np.float32) for p in coefficients]
+                for name in teachers
+            }
+            path = cache / f"{seed}-{sampling.replace(':', '')}.npz"
+            save(path, Example(pixels, coefficients, weights, sampling))
     return argparse.Namespace(
-        cache=cache, weights=folder, shared_steps=4, steps=5, batch=2, judged=0, lessons=20
+        cache=cache,
+        weights=folder,
+        shared_steps=4,
+        steps=5,
+        batch=2,
+        judged=0,
+        lessons=20,
+        compared=0,
     )
 
 

@@ -8,25 +8,32 @@ from safetensors.numpy import save_file
 
 from idse.codecs import jpeg
 from idse.errors import InputError, ModelError
-from idse.learned.jpeg import condition, control_rate, control_training, description, windows
+from idse.learned.jpeg import (
+    condition,
+    control_rate,
+    control_training,
+    description,
+    sampling,
+    windows,
+)
 from idse.learned.jpeg.control import Control, shipped
 from idse.learned.jpeg.control_network import ControlNetwork, save_control
-from idse.learned.jpeg.examples import Example, load, save
+from idse.learned.jpeg.examples import SAMPLINGS, Example, load, save
 from idse.learned.jpeg.judged import Judged
 from idse.vision import FeatureExtractor
 
 pytestmark = pytest.mark.fast
 
 
-def described(pixels):
-    layout = jpeg.JpegLayout(pixels.shape[1], pixels.shape[0])
+def described(pixels, form="4:2:0"):
+    layout = jpeg.JpegLayout(pixels.shape[1], pixels.shape[0], form)
     return description.describe(jpeg.transform(pixels, layout), layout)
 
 
-def example(seed=0, size=(160, 128)):
+def example(seed=0, size=(160, 128), sampling="4:2:0"):
     """A picture of which networks see low frequencies best, the second less of colour."""
     pixels = photo(*size, seed=seed)
-    layout = jpeg.JpegLayout(*size)
+    layout = jpeg.JpegLayout(*size, sampling)
     coefficients = jpeg.transform(pixels, layout)
     rng = np.random.default_rng(seed)
     falling = 1 / (1 + np.hypot(*np.mgrid[:8, :8])) ** 2
@@ -37,7 +44,7 @@ def example(seed=0, size=(160, 128)):
             noise = np.exp(rng.normal(0, 0.5, plane.shape))
             planes.append((falling * noise * (colour if component else 1)).astype(np.float32))
         weights[name] = planes
-    return Example(pixels, coefficients, weights)
+    return Example(pixels, coefficients, weights, sampling)
 
 
 def real_size(pixels, tables):
@@ -50,6 +57,7 @@ def control(tmp_path_factory):
     network = ControlNetwork(("first", "second"))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
+    network.finer.copy_(torch.tensor([[1.0, 3.0], [2.0, -1.0]]))
     path = tmp_path_factory.mktemp("control") / "control.safetensors"
     save_control(path, network, {"seed": 1})
     return network, Control(path), path
@@ -126,8 +134,8 @@ def test_the_scale_is_that_of_the_size():
 def test_numpy_says_what_torch_does(control):
     network, read, _ = control
     assert read.heads == ("first", "second")
-    for seed, size in ((0, 5000.0), (1, 300.0)):
-        found = described(photo(150 + 40 * seed, 90, seed))
+    for seed, size, form in ((0, 5000.0, "4:2:0"), (1, 300.0, "4:4:4"), (0, 900.0, "4:2:2")):
+        found = described(photo(150 + 40 * seed, 90, seed), form)
         with torch.no_grad():
             wanted = network([found], [size])[0].numpy()
         for head, name in enumerate(read.heads):
@@ -169,15 +177,21 @@ def test_damaged_or_foreign_networks_are_told(tmp_path, control):
     save_file({"base": np.zeros((1, 128), np.float32)}, path, {"format": "other"})
     with pytest.raises(ModelError, match="is of format 'other'"):
         Control(path)
+    facts = {"format": "idse-jpeg-control", "version": "1", "heads": "[]", "card": "{}"}
+    save_file({"base": np.zeros((1, 128), np.float32)}, path, facts)
+    with pytest.raises(ModelError, match="is of version '1' of its format, and this idse reads"):
+        Control(path)
     path.write_bytes(control[2].read_bytes()[:1000])
     with pytest.raises(ModelError, match="cannot read the control network"):
         Control(path)
 
 
-def test_examples_are_read_as_they_were_written(tmp_path):
-    made = example()
+@pytest.mark.parametrize("form", SAMPLINGS)
+def test_examples_are_read_as_they_were_written(tmp_path, form):
+    made = example(sampling=form)
     save(tmp_path / "one.npz", made)
     read = load(tmp_path / "one.npz")
+    assert read.layout == made.layout
     np.testing.assert_array_equal(read.pixels, made.pixels)
     for name, planes in made.weights.items():
         for one, two in zip(planes, read.weights[name], strict=True):
@@ -186,13 +200,17 @@ def test_examples_are_read_as_they_were_written(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-def test_windows_are_aligned_parts():
-    made = example(size=(400, 300))
+@pytest.mark.parametrize("form", SAMPLINGS)
+def test_windows_are_aligned_parts(form):
+    made = example(size=(400, 300), sampling=form)
     part = windows.window(made, ("first", "second"), np.random.default_rng(3))
     assert (part.layout.width, part.layout.height) == (320, 304)
+    assert part.layout.sampling == form
     assert part.description.pixels == 320 * 304
     assert part.description.area == 400 * 300
-    for plane, source in zip(part.coefficients, made.coefficients, strict=True):
+    for component in range(3):
+        plane, source = part.coefficients[component], made.coefficients[component]
+        assert plane.shape[1:3] == part.layout.block_shape(component)
         first = plane[0, 0, 0].numpy()
         places = np.argwhere((source == first).all((2, 3)))
         assert len(places) >= 1
@@ -305,6 +323,57 @@ def test_places_are_between_the_nearest():
         assert shares.max() == pytest.approx(1)  # a whole power of 2, of a small picture
     between = condition.place(found, 1.4142 * found.pixels / 8)
     np.testing.assert_allclose(np.sort(between)[-2:], [0.5, 0.5], atol=1e-3)
+
+
+def test_places_are_of_samplings():
+    low, middle, fine = (
+        condition.place(described(photo(64, 64), form), 512).reshape(-1, 2).sum(0)
+        for form in ("4:2:0", "4:2:2", "4:4:4")
+    )
+    np.testing.assert_array_equal(low, [1, 0])
+    np.testing.assert_array_equal(middle, [0.5, 0.5])
+    np.testing.assert_array_equal(fine, [0, 1])
+
+
+def test_sampling_follows_the_rate(control):
+    read = control[1]
+    crop, photograph = 224 * 224, 640 * 480
+    for head, pixels, begins in (
+        ("first", crop, 2.0),
+        ("second", crop, 4.0),
+        ("first", photograph, 8.0),
+        ("second", photograph, 0.5),
+        ("blend", crop, 2 * 2**0.5),
+    ):
+        for share, wanted in ((0.99, "4:2:0"), (1.01, "4:4:4")):
+            assert read.sampling(pixels, share * begins * pixels / 8, head=head) == wanted
+    with pytest.raises(InputError, match="cannot be asked for"):
+        read.sampling(crop, 0.5)
+    with pytest.raises(InputError, match="no head 'third'"):
+        read.sampling(crop, 500, head="third")
+
+
+def test_the_change_of_sampling_is_where_it_gains_most():
+    rates = np.array([0.0, 1.0, 2.0, 3.0])
+    gains = np.array([[0.5, 0.2, -0.4, -1.0], [0.3, -0.1, 0.1, np.nan]])
+    assert sampling.begins(gains, rates) == 1.5
+    assert sampling.begins(np.abs(gains), rates) == 4.0
+    assert sampling.begins(-np.abs(gains), rates) == -1.0
+    # One picture that networks see nothing of does not outweigh all others.
+    gains[0, 0] = -50.0
+    assert sampling.begins(np.vstack([gains, [[3.5, 0, 0, 0]] * 2]), rates) == 1.5
+
+
+def test_distances_fall_with_size_in_each_sampling():
+    network = FeatureExtractor(Means(), size=(64, 96))
+    for name in SAMPLINGS:
+        made = example(size=(96, 64), sampling=name)
+        part, seen = windows.window(made, ("first",)), Judged(made, network)
+        small, large = (
+            sampling.log_distance(part, torch.zeros(128), size, seen) for size in (800, 2400)
+        )
+        assert large < small
+        assert windows.finest(part) > 2400
 
 
 def test_what_pictures_share_depends_on_their_size_alone(control):

@@ -124,7 +124,7 @@ class IdseJpeg(StillJpeg):
         """Return hashes of the sketch's options, code and networks."""
         del source
         networks = [model_digest(str(model)) for model in self.steering.models]
-        how = f"{self.steering.n_s} {self.steering.seed} {self.options.sampling}"
+        how = f"{self.steering.n_s} {self.steering.seed} {self.options.sampling_or_default}"
         return self.codec, how, code_digest(_ANALYSIS), *networks
 
     def analyse(self, source: Images) -> Analysis:
@@ -132,7 +132,7 @@ class IdseJpeg(StillJpeg):
         networks = Networks(self.steering)
         found: Analysis = {}
         for index, rgb in enumerate(source.pixels()):
-            layout = JpegLayout(rgb.shape[1], rgb.shape[0], self.options.sampling)
+            layout = JpegLayout(rgb.shape[1], rgb.shape[0], self.options.sampling_or_default)
             picture = coded_picture(layout, transform_with_samples(rgb, layout).samples, 0)
             for component, weights in enumerate(networks.weights(picture)):
                 found[f"{index}/{component}"] = weights

@@ -1,4 +1,4 @@
-"""What is asked of a control network, as numbers: bits per pixel, and how large the picture is."""
+"""What is asked of a control network, as numbers: bits per pixel, size of picture, sampling."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-CONDITIONS: Final = 3
+CONDITIONS: Final = 4
 # log2 of bits per pixel, and of pixels: those of a classifier's input and of a photograph.
 _RATES: Final = np.arange(-2.0, 4.0)
 _AREAS: Final = np.log2([224 * 224, 640 * 480])
 # How far out of their range is told, in octaves: a network learned nothing of what is beyond.
 _BEYOND: Final = 1.0
-PLACES: Final = len(_RATES) * len(_AREAS)
+# How much of the colour's detail is coded: between 4:2:0 and 4:4:4, 4:2:2 is in the middle.
+_DETAILS: Final = {"4:2:0": 0.0, "4:2:2": 0.5, "4:4:4": 1.0}
+AREAS: Final = len(_AREAS)
+PLACES: Final = len(_RATES) * AREAS * 2
 
 
 def condition(description: Description, size: float) -> Floats:
-    """Return what hidden layers are told, float32 ``(3,)``.
+    """Return what hidden layers are told, float32 ``(4,)``.
 
     Parameters
     ----------
@@ -34,13 +37,14 @@ def condition(description: Description, size: float) -> Floats:
         Bytes, above 0.
     """
     rate, area = _logs(description, size)
-    return np.array([rate, rate**2 / 4, (area - _AREAS.mean()) / 2], np.float32)
+    told = rate, rate**2 / 4, (area - _AREAS.mean()) / 2, detail(description)
+    return np.array(told, np.float32)
 
 
 def place(description: Description, size: float) -> Floats:
-    """Return shares of tables that were learned for some rates and areas, float32 ``(12,)``.
+    """Return shares of tables learned for some rates, areas and samplings, float32 ``(24,)``.
 
-    They are interpolated between the nearest, and sum to 1.
+    They are interpolated between the nearest, and sum to 1; the sampling comes last.
 
     Parameters
     ----------
@@ -48,8 +52,25 @@ def place(description: Description, size: float) -> Floats:
         As for :func:`condition`.
     """
     rate, area = _logs(description, size)
-    shares = np.outer(_hats(rate, _RATES), _hats(area, _AREAS))
-    return shares.ravel().astype(np.float32)
+    shares = np.outer(_hats(rate, _RATES), _hats(area, _AREAS)).ravel()
+    fine = detail(description)
+    return np.outer(shares, [1 - fine, fine]).ravel().astype(np.float32)
+
+
+def detail(description: Description) -> float:
+    """Return how much of the colour's detail is coded: 0 of 4:2:0, 1 of 4:4:4."""
+    return _DETAILS[description.sampling]
+
+
+def of_areas(area: int) -> npt.NDArray[np.float64]:
+    """Return shares of what was learned for some areas, float64 ``(2,)``, which sum to 1.
+
+    Parameters
+    ----------
+    area
+        Pixels of the whole picture.
+    """
+    return _hats(math.log2(area), _AREAS)
 
 
 def _logs(description: Description, size: float) -> tuple[float, float]:

@@ -1,10 +1,11 @@
-"""Tables of a JPEG from the picture and a size, by one forward pass of a small network.
+"""Sampling and tables of a JPEG from the picture and a size, by one pass of a small network.
 
-Reich, "Deep Image Codec Control" (2023), section 4.3, with two changes. The network says how steps
-relate to each other, within a few patterns that tables vary by; how coarse they all are follows
-from the picture's statistics (`idse.learned.jpeg.control_rate`), which tell sizes better than a
-network could. And its backbone looks at 16x16 cells of what a JPEG encoder has anyway, its
-coefficients. Needs no torch.
+Reich, "Deep Image Codec Control" (2023), section 4.3, with three changes. The network says how
+steps relate to each other, within a few patterns that tables vary by; how coarse they all are
+follows from the picture's statistics (`idse.learned.jpeg.control_rate`), which tell sizes better
+than a network could. Its backbone looks at 16x16 cells of what a JPEG encoder has anyway, its
+coefficients. And it says from which rate on colour is coded as finely as luma: there, whatever the
+tables, what 4:2:0 leaves out of colour is most of what is lost. Needs no torch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from safetensors import safe_open
 
 from idse.errors import InputError, ModelError, describe
-from idse.learned.jpeg.condition import condition, place
+from idse.learned.jpeg.condition import condition, of_areas, place
 from idse.learned.jpeg.control_rate import scale_for
 from idse.learned.jpeg.description import moments
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 FORMAT: Final = "idse-jpeg-control"
+# 2: knows samplings.
+VERSION: Final = "2"
 _SHIPPED = Path(__file__).parents[2] / "weights" / "jpeg-control.safetensors"
 BLEND: Final = "blend"
 _BLOCKS = 2
@@ -42,8 +45,8 @@ class Control:
     Parameters
     ----------
     path
-        A safetensors file whose ``format`` is ``"idse-jpeg-control"``; by default the one that is
-        shipped.
+        A safetensors file whose ``format`` is ``"idse-jpeg-control"`` and whose ``version`` is
+        ``"2"``; by default the one that is shipped.
 
     Attributes
     ----------
@@ -55,7 +58,7 @@ class Control:
     Raises
     ------
     ModelError
-        The file is missing, damaged, or of another format.
+        The file is missing, damaged, or of another format or version.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -68,6 +71,11 @@ class Control:
                 raise ModelError(
                     f"{source} is of format {told.get('format')!r}, not {FORMAT!r}: name another"
                 )
+            if told.get("version") != VERSION:
+                raise ModelError(
+                    f"{source} is of version {told.get('version')!r} of its format, and this idse "
+                    f"reads {VERSION!r}: train it again with this version's tools/train/control.py"
+                )
             self.heads: tuple[str, ...] = tuple(json.loads(told["heads"]))
             self.card: dict[str, Any] = json.loads(told["card"])
         except ModelError:
@@ -78,6 +86,33 @@ class Control:
                 error
             )
 
+    def sampling(self, pixels: int, size: float, *, head: str = BLEND) -> str:
+        """Return the sampling at which a picture's file of a size is best.
+
+        It depends on the bits per pixel and the number of pixels alone: of the statistics of
+        pictures none told more, where it was looked for.
+
+        Parameters
+        ----------
+        pixels
+            Of the picture, at least 1.
+        size, head
+            As for :meth:`tables`.
+
+        Returns
+        -------
+        str
+            ``"4:2:0"`` or ``"4:4:4"``.
+
+        Raises
+        ------
+        InputError
+            As for :meth:`tables`.
+        """
+        self._check(size, head)
+        begins = self._of_head(self._weights["finer"] @ of_areas(pixels), head)
+        return "4:4:4" if math.log2(8 * size / pixels) >= begins else "4:2:0"
+
     def tables(
         self, description: Description, size: float, *, head: str = BLEND
     ) -> npt.NDArray[np.uint8]:
@@ -86,7 +121,7 @@ class Control:
         Parameters
         ----------
         description
-            Of the picture.
+            Of the picture, in the sampling that the file is to have.
         size
             Bytes of the file, without metadata; at least 1.
         head
@@ -113,24 +148,29 @@ class Control:
         """Return log2 of steps, ``(2, 64)``, but for what is the same for all; see `tables`."""
         shared = self.shared(description, size, head=head)
         own = self._patterns(description, size) @ self._weights["basis"]
-        return shared + self._of_head(own, head)
+        found: npt.NDArray[np.float64] = shared + self._of_head(own, head).reshape(2, 64)
+        return found
 
     def shared(
         self, description: Description, size: float, *, head: str = BLEND
     ) -> npt.NDArray[np.float64]:
         """Return what `shape` does where all pictures of an area have the same tables at a size."""
+        self._check(size, head)
+        base = self._of_head(place(description, size) @ self._weights["base"], head)
+        return base.reshape(2, 64)
+
+    def _check(self, size: float, head: str) -> None:
         if not (math.isfinite(size) and size >= 1):
             raise InputError(f"a file of {size!r} bytes cannot be asked for: give 1 or more")
         if head != BLEND and head not in self.heads:
             raise InputError(
                 f"control has no head {head!r}: use {BLEND!r}, {', '.join(map(repr, self.heads))}"
             )
-        return self._of_head(place(description, size) @ self._weights["base"], head)
 
-    def _of_head(self, logs: Floats, head: str) -> npt.NDArray[np.float64]:
-        chosen = logs.mean(0) if head == BLEND else logs[self.heads.index(head)]
-        found: npt.NDArray[np.float64] = chosen.astype(np.float64).reshape(2, 64)
-        return found
+    def _of_head(self, found: npt.NDArray[Any], head: str) -> npt.NDArray[np.float64]:
+        """Return what is said of one head, of ``(heads, ...)``."""
+        chosen = found.mean(0) if head == BLEND else found[self.heads.index(head)]
+        return np.asarray(chosen, np.float64)
 
     def scale_for(
         self, description: Description, shape: npt.NDArray[np.float64], size: float

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import relu
 
 from idse.learned.jpeg import control_rate
-from idse.learned.jpeg.condition import CONDITIONS, PLACES, condition, place
-from idse.learned.jpeg.control import FORMAT
+from idse.learned.jpeg.condition import AREAS, CONDITIONS, PLACES, condition, place
+from idse.learned.jpeg.control import FORMAT, VERSION
 from idse.learned.jpeg.description import MAPS, moments
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ PATTERNS: Final = 12
 _STATISTICS, _STEM, _HIDDEN = 256, 32, 48
 _CHANNELS = (16, 24)
 _BLOCKS = 2
+# More than a file can have, in log2 of bits per pixel.
+_NEVER = 16.0
 
 
 class ControlNetwork(nn.Module):
     """Descriptions and sizes to log2 of steps.
 
-    Steps are ``base + patterns @ basis``: the best that all pictures of about a size and an area
-    can share, for each head, and how a picture differs from that, of low rank.
+    Steps are ``base + patterns @ basis``: the best that all pictures of about a size, an area and
+    a sampling can share, for each head, and how a picture differs from that, of low rank.
 
     Parameters
     ----------
@@ -45,6 +47,7 @@ class ControlNetwork(nn.Module):
     mean: Tensor
     deviation: Tensor
     rate: Tensor
+    finer: Tensor
 
     def __init__(self, heads: Sequence[str]) -> None:
         super().__init__()
@@ -52,6 +55,8 @@ class ControlNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(_STATISTICS))
         self.register_buffer("deviation", torch.ones(_STATISTICS))
         self.register_buffer("rate", torch.zeros(control_rate.FEATURES, dtype=torch.float64))
+        # log2 of the bits per pixel from which on 4:4:4 is better than 4:2:0.
+        self.register_buffer("finer", torch.full((len(heads), AREAS), _NEVER))
         self.base = nn.Parameter(torch.zeros(len(heads), PLACES, 128))
         self.basis = nn.Parameter(torch.zeros(PATTERNS, 128))
         self.conv0 = nn.Conv2d(MAPS, _CHANNELS[0], 3, 2, 1)
@@ -105,7 +110,7 @@ def save_control(path: Path, network: ControlNetwork, card: dict[str, object]) -
     count = sum(value.numel() for value in tensors.values())
     metadata = {
         "format": FORMAT,
-        "version": "1",
+        "version": VERSION,
         "heads": json.dumps(network.heads),
         "card": json.dumps(card | {"weights": count}),
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from idse.learned.jpeg.condition import detail
 from idse.learned.jpeg.description import position
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _LEVELS: Final = np.array([0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 127.5])
 # What a file has beside coded data: headers, tables, and about as many codes.
 _FIXED: Final = 390.0
-FEATURES: Final = 8
+FEATURES: Final = 10
 # log2 of factors on steps between which the one of a size is looked for.
 _FINEST, _COARSEST = -12.0, 12.0
 _HALVINGS = 12
@@ -43,7 +44,7 @@ def features(description: Description, steps: Doubles) -> tuple[float, Doubles]:
     Returns
     -------
     tuple
-        Bits, and float64 ``(8,)``.
+        Bits, and float64 ``(10,)``.
     """
     where = position(steps[..., None] * _LEVELS)
     below = where.astype(np.int64)
@@ -70,6 +71,8 @@ def features(description: Description, steps: Doubles) -> tuple[float, Doubles]:
         signs / bits,
         float(textured.std((1, 2)).mean()),
         density * float(textured.std((1, 2)).mean()),
+        detail(description),
+        detail(description) * density,
     )
     return bits, np.array(told)
 
@@ -82,7 +85,7 @@ def file_bytes(description: Description, steps: Doubles, weights: Doubles) -> fl
     description, steps
         As for :func:`features`.
     weights
-        ``(8,)``: of the features, their sum is the factor's logarithm.
+        ``(10,)``: of the features, their sum is the factor's logarithm.
     """
     bits, told = features(description, steps)
     return _FIXED + bits / 8 * float(np.exp(told @ weights))

@@ -15,6 +15,7 @@ of importance (in place of 4.15).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ _JUDGED = 0.5
 _MIDDLE = 0.0
 _SHRUNK = 2**17
 _ENDS = {False: (-1.3, 3.1), True: (-2.3, 1.9)}
+# By how much the lower end is higher for 4:4:4, which is worse there.
+_LATER = 1.5
 # Steps that tables of one picture are optimised by, and how far the first goes, in octaves.
 _STEPS, _REACH = 12, 0.09
 # As good as so many lessons that pictures share no more than is known.
@@ -58,15 +61,19 @@ _FINEST = 0.85
 def bootstrap(network: ControlNetwork, windows: Sequence[Window]) -> None:
     """Give a network its base and its patterns: the mean and principal components of importance.
 
-    There is a mean for pictures that networks see as they are, and one for those that they shrink.
+    There is a mean for pictures that networks see as they are, and one for those that they shrink,
+    and for each sampling.
     """
     ideal = torch.stack([part.ideal for part in windows])
     shrunk = torch.tensor([_shrunk(part) for part in windows])
+    fine = torch.tensor([part.layout.sampling == "4:4:4" for part in windows])
     with torch.no_grad():
-        base = network.base.view(len(network.heads), -1, 2, 128)
-        for area in (0, 1):
-            chosen = shrunk == bool(area)
-            base[:, :, area] = ideal[chosen if chosen.any() else ~chosen].mean(0)[:, None]
+        base = network.base.view(len(network.heads), -1, 2, 2, 128)
+        for area, detail in itertools.product((0, 1), (0, 1)):
+            same = fine == bool(detail)
+            same = same if same.any() else ~same
+            chosen = same & (shrunk == bool(area))
+            base[:, :, area, detail] = ideal[chosen if chosen.any() else same].mean(0)[:, None]
         rest = ideal - network.shared(*_asked(windows))
         _, _, patterns = torch.linalg.svd(rest.flatten(0, 1), full_matrices=False)
         network.basis.copy_(patterns[:PATTERNS])
@@ -146,7 +153,7 @@ def imitation(network: ControlNetwork, lessons: Sequence[Lesson], centre: Tensor
     lessons
         To learn.
     centre
-        ``(heads, 12, 128)``: the base that they differ from.
+        ``(heads, 24, 128)``: the base that they differ from.
     """
     asked = [lesson.description for lesson in lessons], [lesson.size for lesson in lessons]
     heads = torch.tensor([lesson.head for lesson in lessons])
@@ -183,7 +190,10 @@ def curriculum(
     shares = rng.permutation((np.arange(count) + rng.uniform(size=count)) / count)
     found = []
     for share, part in zip(shares, windows, strict=True):
-        low, high = (_MIDDLE + reach * (end - _MIDDLE) for end in _ENDS[_shrunk(part)])
+        ends = _ENDS[_shrunk(part)]
+        if part.layout.sampling == "4:4:4":
+            ends = ends[0] + _LATER, ends[1]
+        low, high = (_MIDDLE + reach * (end - _MIDDLE) for end in ends)
         ones = np.ones((2, 64))
         finest = _FINEST * control_rate.file_bytes(part.description, ones, rate.numpy())
         found.append(min(size_of(2 ** (low + (high - low) * share), part), finest))

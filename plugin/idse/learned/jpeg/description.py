@@ -57,6 +57,8 @@ class Description:
     area
         Pixels of the picture that it is a part of: networks shrink large pictures to their input,
         and then see little of high frequencies. `pixels` where it is whole.
+    sampling
+        Of its colour, as `JpegLayout` names it.
     """
 
     tails: Floats
@@ -64,6 +66,7 @@ class Description:
     maps: Floats
     pixels: int
     area: int
+    sampling: str
 
 
 def edges() -> npt.NDArray[np.float64]:
@@ -102,7 +105,7 @@ def describe(coefficients: Sequence[Floats], layout: JpegLayout) -> Description:
     tails = np.stack([_tails([luma]), _tails([cb, cr])])
     blocks = (luma.shape[0] * luma.shape[1], 2 * cb.shape[0] * cb.shape[1])
     pixels = layout.width * layout.height
-    return Description(tails, blocks, _maps(luma, cb, cr), pixels, pixels)
+    return Description(tails, blocks, _maps(luma, cb, cr), pixels, pixels, layout.sampling)
 
 
 def _tails(planes: Sequence[Floats]) -> Floats:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from idse.vision import FeatureExtractor
 
 _ROWS = 4
+_PIX_FMTS = {"4:2:0": "yuvj420p", "4:4:4": "yuvj444p"}
+SAMPLINGS = tuple(_PIX_FMTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,28 +36,33 @@ class Example:
     weights
         By teacher, per component float32 of the same shapes: what squared errors cost it, with a
         mean of 1 over all.
+    sampling
+        ``"4:2:0"`` or ``"4:4:4"``.
     """
 
     pixels: npt.NDArray[np.uint8]
     coefficients: list[npt.NDArray[np.float32]]
     weights: dict[str, list[npt.NDArray[np.float32]]]
+    sampling: str
 
     @property
     def layout(self) -> JpegLayout:
-        """Of its JPEG: 4:2:0."""
+        """Of its JPEG."""
         height, width = self.pixels.shape[:2]
-        return JpegLayout(width, height)
+        return JpegLayout(width, height, self.sampling)
 
 
-def weigh(pixels: npt.NDArray[np.uint8], teachers: dict[str, FeatureExtractor]) -> Example:
+def weigh(
+    pixels: npt.NDArray[np.uint8], teachers: dict[str, FeatureExtractor], sampling: str
+) -> Example:
     """Return an example, looked at by its teachers."""
     height, width = pixels.shape[:2]
-    layout = JpegLayout(width, height)
+    layout = JpegLayout(width, height, sampling)
     coefficients, samples = transform_with_samples(pixels, layout)
     form = PictureFormat(
         width=width,
         height=height,
-        pix_fmt="yuvj420p",
+        pix_fmt=_PIX_FMTS[sampling],
         matrix="bt601",
         full_range=True,
         siting="center",
@@ -71,7 +78,7 @@ def weigh(pixels: npt.NDArray[np.uint8], teachers: dict[str, FeatureExtractor]) 
         weights[name] = [
             plane / np.float32(mean) if mean > 0 else np.ones_like(plane) for plane in found
         ]
-    return Example(pixels, coefficients, weights)
+    return Example(pixels, coefficients, weights, sampling)
 
 
 def save(path: Path, example: Example) -> None:
@@ -82,7 +89,8 @@ def save(path: Path, example: Example) -> None:
         for component, plane in enumerate(planes)
     }
     part = path.with_suffix(".part.npz")
-    np.savez(part, pixels=example.pixels, **arrays)  # type: ignore[arg-type]
+    facts = {"pixels": example.pixels, "sampling": np.array(example.sampling)}
+    np.savez(part, **facts, **arrays)  # type: ignore[arg-type]
     part.replace(path)
 
 
@@ -90,9 +98,9 @@ def load(path: Path) -> Example:
     """Read what :func:`save` wrote."""
     weights: dict[str, list[npt.NDArray[np.float32]]] = {}
     with np.load(path) as file:
-        pixels = file["pixels"]
-        for key in sorted(set(file.files) - {"pixels"}):
+        pixels, sampling = file["pixels"], str(file["sampling"])
+        for key in sorted(set(file.files) - {"pixels", "sampling"}):
             weights.setdefault(key.rsplit("/", 1)[0], []).append(file[key].astype(np.float32))
     height, width = pixels.shape[:2]
-    coefficients = transform_with_samples(pixels, JpegLayout(width, height)).coefficients
-    return Example(pixels, coefficients, weights)
+    coefficients = transform_with_samples(pixels, JpegLayout(width, height, sampling)).coefficients
+    return Example(pixels, coefficients, weights, sampling)

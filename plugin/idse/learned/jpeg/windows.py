@@ -77,15 +77,17 @@ def window(
         for size, part in ((rows, height), (columns, width))
     )
 
+    wide, tall = example.layout.factors[0]
+
     def cut(planes: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
         found = []
-        for plane, factor in zip(planes, (1, 2, 2), strict=True):
-            down, across = top // factor, left // factor
-            part = plane[down : down + height // factor, across : across + width // factor]
+        for plane, (across, down) in zip(planes, ((1, 1), *[(wide, tall)] * 2), strict=True):
+            y, x = top // down, left // across
+            part = plane[y : y + height // down, x : x + width // across]
             found.append(np.ascontiguousarray(part))
         return found
 
-    layout = JpegLayout(8 * width, 8 * height)
+    layout = JpegLayout(8 * width, 8 * height, example.sampling)
     parts = [cut(weights) for weights in all_weights]
     return _of(cut(example.coefficients), parts, layout, example.layout)
 
@@ -177,13 +179,38 @@ def _size(quantiser: Quantiser, steps: npt.NDArray[np.float64]) -> int:
     return quantiser.run([luma, chroma, chroma], 0.0).size()
 
 
+def finest(part: Window) -> int:
+    """Return the bytes of the file with steps of 1."""
+    return _size(_quantiser(part), np.ones(128))
+
+
 def cost_at(part: Window, head: int, shape: Tensor, size: float) -> float:
     """Return the logarithm of what errors cost with whole tables, at a real file's size.
 
     Parameters
     ----------
     part, head, shape, size
-        As for :func:`slopes`.
+        As for `control_training.slopes`.
+    """
+    cost = 0.0
+    coded = zip(part.coefficients, decoded(part, shape, size), part.weights[head], strict=True)
+    for plane, found, weights in coded:
+        cost += float((weights * (plane - found).square()).sum())
+    return float(np.log(cost))
+
+
+def decoded(part: Window, shape: Tensor, size: float) -> list[Tensor]:
+    """Return what a decoder makes of the largest file found that is not above a size.
+
+    Parameters
+    ----------
+    part, shape, size
+        As for `control_training.slopes`; tables are whole.
+
+    Returns
+    -------
+    list of Tensor
+        Per component coefficients ``(1, rows, columns, 8, 8)``.
     """
     quantiser = _quantiser(part)
     logs = shape.detach().double().numpy()
@@ -193,10 +220,8 @@ def cost_at(part: Window, head: int, shape: Tensor, size: float) -> float:
         larger = _size(quantiser, np.exp2(logs + middle)) > size
         low, high = (middle, high) if larger else (low, middle)
     steps = torch.from_numpy(np.clip(np.rint(np.exp2(logs + high)), 1, 255)).float()
-    cost = 0.0
-    for component, (plane, weights) in enumerate(
-        zip(part.coefficients, part.weights[head], strict=True)
-    ):
-        step = steps.reshape(2, 8, 8)[min(component, 1)]
-        cost += float((weights * (plane - step * (plane / step).round()).square()).sum())
-    return float(np.log(cost))
+    luma, chroma = steps.reshape(2, 8, 8)
+    return [
+        step * (plane / step).round()
+        for plane, step in zip(part.coefficients, (luma, chroma, chroma), strict=True)
+    ]

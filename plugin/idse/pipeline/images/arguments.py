@@ -10,6 +10,7 @@ from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.images.options import (
     DEFAULT_QUALITY,
+    DEFAULT_SAMPLING,
     FALLBACKS,
     SAMPLINGS,
     ImageSteering,
@@ -63,7 +64,11 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         help="model of the learned codec; may be repeated (those that came with idse)",
     )
     form = parser.add_argument_group("form")
-    form.add_argument("--sampling", choices=SAMPLINGS, default=SAMPLINGS[0], help="(%(default)s)")
+    form.add_argument(
+        "--sampling",
+        choices=SAMPLINGS,
+        help=f"({DEFAULT_SAMPLING}; with --control what that says)",
+    )
     form.add_argument(
         "--baseline", action="store_true", help="sequential files; else progressive where smaller"
     )
@@ -95,8 +100,8 @@ def add_steering(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--control",
         action="store_true",
-        help="with --target-bytes or --bpp: tables by one forward pass of a network that was "
-        "trained to choose them",
+        help="with --target-bytes or --bpp: tables, and the sampling where none is given, by one "
+        "forward pass of a network that was trained to choose them",
     )
     group.add_argument(
         "--n-s",

@@ -1,4 +1,4 @@
-"""Learned control of a picture's JPEG: its tables, and where the search for its size begins."""
+"""Learned control of a JPEG: sampling, tables, and where the search for its size begins."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ _SEEN, _PRICE, _MOST = 224 * 224, 0.75, 2.0
 _LEAST_RATE = 0.2
 
 
+def chosen_sampling(pixels: int, size: int, *, model: str) -> str:
+    """Return the sampling that a control network says.
+
+    Parameters
+    ----------
+    pixels
+        Of the picture, which has colours.
+    size, model
+        As for :func:`controlled`.
+    """
+    return shipped().sampling(pixels, size, head=_head(model))
+
+
+def _head(model: str) -> str:
+    name = model.rsplit("@", 1)[-1]
+    return name if name in shipped().heads else BLEND
+
+
 def controlled(
     plan: CoefficientPlan, description: Description, size: int, *, model: str
 ) -> CoefficientPlan:
@@ -47,9 +65,7 @@ def controlled(
         Name of the network that the picture is for, or of a student's head for it. Tables are made
         for it where the control network learned from it, and else for all that it learned from.
     """
-    control = shipped()
-    name = model.rsplit("@", 1)[-1]
-    shape = control.shape(description, size, head=name if name in control.heads else BLEND)
+    shape = shipped().shape(description, size, head=_head(model))
     # The same scale then stands for the same steps of low luma frequencies as before. High ones,
     # most of a table, say nothing: the smaller the file, the fewer of them are coded.
     own = float(np.median(np.log2(plan.spectra[0][:_LOW, :_LOW])))

@@ -231,10 +231,10 @@ class Attempt:
         if self.steered is None or self.networks is None:
             data = encode_stock(source, self.options, markers=self.markers).data
         else:
+            # The plan is of coefficients in its picture's sampling.
+            options = replace(self.options, sampling=self.steered.layout.sampling)
             like = self.steered.plan
-            image = SteeredImage(
-                source, self.networks, self.options, markers=self.markers, like=like
-            )
+            image = SteeredImage(source, self.networks, options, markers=self.markers, like=like)
             data = image.fitting(self.limit).data
         return data, _decoded(data, self.source)
 

@@ -26,6 +26,7 @@ _RANGES: dict[str, tuple[type, float, float, str]] = {
     "accuracy": (Real, _LEAST, 1, "a number above 0 and up to 1"),
 }
 SAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "grey")
+DEFAULT_SAMPLING = SAMPLINGS[0]
 FALLBACKS = ("vae", "vae-jpeg", "vae-h264")
 
 
@@ -48,7 +49,8 @@ class JpegOptions:
         Above 0, up to 1: the smallest file on which the network's result agrees with that on the
         source to this degree (:mod:`idse.pipeline.images.accuracy`).
     sampling
-        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``; grey pictures are always grey.
+        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``; grey pictures are always grey. None is
+        4:2:0, or with ``control`` what that says.
     progressive
         Progressive, else baseline (sequential); Huffman codes are optimised in both.
     restart_rows
@@ -59,8 +61,9 @@ class JpegOptions:
         0 to 1: how far the file is made for the networks that steer it, and for no others. At 1
         they lose least; lower values leave more of what other networks look at.
     control
-        With ``target_bytes`` or ``bpp``: tables by one forward pass of a network that was trained
-        to choose them, in place of what importance says; pictures without colours keep the latter.
+        With ``target_bytes`` or ``bpp``: tables, and where none is given the sampling, by one
+        forward pass of a network that was trained to choose them, in place of what importance
+        says; pictures without colours keep the latter.
     fallback
         What a picture may become where a JPEG of ``target_bytes`` or ``bpp`` loses more, or cannot
         be had: ``"vae"``, ``"vae-jpeg"`` or ``"vae-h264"`` (:mod:`idse.pipeline.images.fallback`);
@@ -80,7 +83,7 @@ class JpegOptions:
     bpp: float | None = None
     quality: int | None = None
     accuracy: float | None = None
-    sampling: str = "4:2:0"
+    sampling: str | None = None
     progressive: bool = True
     restart_rows: int = 0
     metadata: bool = True
@@ -94,7 +97,7 @@ class JpegOptions:
         self._check_fallback()
         if self.control and self.target_bytes is None and self.bpp is None:
             raise InputError("control chooses tables for a size: give target-bytes or bpp")
-        if self.sampling not in SAMPLINGS:
+        if self.sampling is not None and self.sampling not in SAMPLINGS:
             raise InputError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
         if not 0 <= self.restart_rows <= 0xFFFF:
             raise InputError(f"restart rows {self.restart_rows} are not within 0 to 65535")
@@ -141,6 +144,11 @@ class JpegOptions:
     def quality_or_default(self) -> int:
         """The quality that is asked for, where nothing else is."""
         return DEFAULT_QUALITY if self.quality is None else self.quality
+
+    @property
+    def sampling_or_default(self) -> str:
+        """The sampling that is asked for, where control says none."""
+        return DEFAULT_SAMPLING if self.sampling is None else self.sampling
 
     def limit(self, width: int, height: int) -> int | None:
         """Return the bytes that the file of a picture may have; None where that is not bounded."""

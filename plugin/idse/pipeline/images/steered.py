@@ -18,7 +18,7 @@ from idse.codecs.jpeg import (
 from idse.codecs.jpeg.markers import written_as_they_are
 from idse.errors import TargetError
 from idse.learned.jpeg.description import describe
-from idse.pipeline.images.control import controlled, first_scale
+from idse.pipeline.images.control import chosen_sampling, controlled, first_scale
 from idse.pipeline.images.planes import coded_picture, decoded_picture, source_picture
 from idse.pipeline.images.rate import Search
 from idse.pipeline.images.sample import sampled
@@ -98,7 +98,10 @@ class SteeredImage:
         markers: Sequence[Marker] = (),
         like: CoefficientPlan | None = None,
     ) -> None:
-        sampling = "grey" if source.grey else options.sampling
+        overhead = sum(4 + len(marker.data) for marker in written_as_they_are(markers))
+        limit = options.limit(source.width, source.height)
+        size = None if limit is None else max(1, limit - overhead)
+        sampling = _sampling(source, options, size, networks)
         self.layout = JpegLayout(source.width, source.height, sampling)
         self._source = source
         self._networks = networks
@@ -112,11 +115,8 @@ class SteeredImage:
             self.plan = plan(weights, strength=options.strength)
         else:
             self.plan = like
-        overhead = sum(4 + len(marker.data) for marker in written_as_they_are(markers))
-        limit = options.limit(source.width, source.height)
         start = None
-        if limit is not None and self.layout.components == 3:
-            size = max(1, limit - overhead)
+        if size is not None and self.layout.components == 3:
             description = describe(coefficients, self.layout)
             if options.control:
                 self.plan = controlled(self.plan, description, size, model=networks.name)
@@ -225,3 +225,14 @@ class SteeredImage:
                 f"reaches {found:.3f}; ask for less, or for sampling 4:4:4"
             )
         return Coded(data=data, scale=solution.scale, agreement=found)
+
+
+def _sampling(
+    source: SourceImage, options: JpegOptions, size: int | None, networks: Networks
+) -> str:
+    """Return a picture's sampling: the one asked for goes before control's."""
+    if source.grey:
+        return "grey"
+    if options.control and options.sampling is None and size is not None:
+        return chosen_sampling(source.width * source.height, size, model=networks.name)
+    return options.sampling_or_default

@@ -57,7 +57,7 @@ def encode_stock(
         data = encode(
             source.pixels,
             quality=quality,
-            sampling=options.sampling,
+            sampling=options.sampling_or_default,
             progressive=options.progressive,
             restart_rows=options.restart_rows,
             markers=markers,
