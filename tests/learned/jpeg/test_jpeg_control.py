@@ -347,6 +347,8 @@ def test_sampling_follows_the_rate(control):
     ):
         for share, wanted in ((0.99, "4:2:0"), (1.01, "4:4:4")):
             assert read.sampling(pixels, share * begins * pixels / 8, head=head) == wanted
+    large = 1920 * 1080
+    assert read.sampling(large, large, head="second") == "4:2:0"
     with pytest.raises(InputError, match="cannot be asked for"):
         read.sampling(crop, 0.5)
     with pytest.raises(InputError, match="no head 'third'"):

@@ -73,6 +73,11 @@ def of_areas(area: int) -> npt.NDArray[np.float64]:
     return _hats(math.log2(area), _AREAS)
 
 
+def beyond(area: int) -> bool:
+    """Return whether a picture is far larger than those that were learned from."""
+    return math.log2(area) > float(_AREAS[-1]) + _BEYOND
+
+
 def _logs(description: Description, size: float) -> tuple[float, float]:
     """Return log2 of bits per pixel and of the area, no farther out than a network has learned."""
     rate, area = math.log2(8 * size / description.pixels), math.log2(description.area)
