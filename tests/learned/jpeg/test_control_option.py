@@ -69,11 +69,12 @@ def sampling_of(data):
     return jpeg.read(data).layout.sampling
 
 
-def test_sampling_switches_with_the_size(encoder):
+@pytest.mark.parametrize("control", [False, True])
+def test_sampling_switches_with_the_size(encoder, control):
     source = SourceImage(pixels=photo(224, 224))
     found = []
     for bpp in (0.5, 1.0, 2.0, 4.0, 8.0):
-        options = JpegOptions(bpp=bpp, control=True)
+        options = JpegOptions(bpp=bpp, control=control)
         data = encoder.encode_image(source, options).data
         assert len(data) <= bpp * 224 * 224 / 8
         assert encoder.encode_image(source, options).data == data
@@ -83,17 +84,31 @@ def test_sampling_switches_with_the_size(encoder):
     assert found == sorted(found)
 
 
+def test_other_files_than_steered_ones_of_a_size_stay_as_they_were(encoder):
+    source = SourceImage(pixels=photo(224, 224))
+    stock = JpegEncoder(model=None).encode_image(source, JpegOptions(bpp=8.0)).data
+    matched = encoder.encode_image(source, JpegOptions(quality=95)).data
+    assert {sampling_of(stock), sampling_of(matched)} == {"4:2:0"}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (48, 32), (200, 8)])
+def test_what_420_reaches_is_reached(encoder, size):
+    source = SourceImage(pixels=photo(*size))
+    with pytest.raises(TargetError) as told:
+        encoder.encode_image(source, JpegOptions(target_bytes=1, sampling="4:2:0"))
+    least = int(str(told.value).split("its smallest JPEG has ")[1].split(";")[0])
+    made = encoder.encode_image(source, JpegOptions(target_bytes=least)).data
+    assert len(made) == least
+    assert sampling_of(made) == "4:2:0"
+
+
 @pytest.mark.parametrize("sampling", ["4:2:0", "4:2:2", "4:4:4"])
+@pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("bpp", [0.8, 8.0])
-def test_a_sampling_that_is_asked_for_stays(encoder, sampling, bpp):
+def test_a_sampling_that_is_asked_for_stays(encoder, sampling, bpp, control):
     source = SourceImage(pixels=photo(224, 224))
-    options = JpegOptions(bpp=bpp, control=True, sampling=sampling)
+    options = JpegOptions(bpp=bpp, control=control, sampling=sampling)
     assert sampling_of(encoder.encode_image(source, options).data) == sampling
-
-
-def test_a_size_alone_does_not_switch_sampling(encoder):
-    source = SourceImage(pixels=photo(224, 224))
-    assert sampling_of(encoder.encode_image(source, JpegOptions(bpp=8.0)).data) == "4:2:0"
 
 
 def test_pillow_keeps_the_sampling_of_a_file():

@@ -37,6 +37,8 @@ VERSION: Final = "2"
 _SHIPPED = Path(__file__).parents[2] / "weights" / "jpeg-control.safetensors"
 BLEND: Final = "blend"
 _BLOCKS = 2
+# Bytes below which a file is so much headers and tables that bits per pixel say nothing of colour.
+_MOSTLY_HEADERS = 2000
 
 
 class Control:
@@ -92,7 +94,8 @@ class Control:
         It depends on the bits per pixel and the number of pixels alone: of the statistics of
         pictures none told more, where it was looked for. Pictures of more than twice 640x480 stay
         4:2:0: a network that shrinks them sees no more of colour, and where it was looked for, at
-        0.8 to 2 megapixels and one bit per pixel or more, neither sampling was better.
+        0.8 to 2 megapixels and one bit per pixel or more, neither sampling was better. So do files
+        of less than 2000 bytes, a fifth of which or more are headers.
 
         Parameters
         ----------
@@ -112,7 +115,7 @@ class Control:
             As for :meth:`tables`.
         """
         self._check(size, head)
-        if beyond(pixels):
+        if beyond(pixels) or size < _MOSTLY_HEADERS:
             return "4:2:0"
         begins = self._of_head(self._weights["finer"] @ of_areas(pixels), head)
         return "4:4:4" if math.log2(8 * size / pixels) >= begins else "4:2:0"

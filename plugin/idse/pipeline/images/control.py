@@ -27,7 +27,12 @@ _LEAST_RATE = 0.2
 
 
 def chosen_sampling(pixels: int, size: int, *, model: str) -> str:
-    """Return the sampling that a control network says.
+    """Return the sampling that a control network says, for its own tables and for others.
+
+    With tables of importance, too, 4:4:4 is better from about the same rates on: by the student,
+    28 even crops of imagenet of 25 to 50 kB had 41 to 81 % less distance than in 4:2:0 (by
+    efficientnet-lite0 and mobilenet_v2), 16 even pictures of COCO of 60 to 100 kB 28 to 54 % (by
+    yolov4-tiny). Below them it is worse or not resolved.
 
     Parameters
     ----------

@@ -260,8 +260,8 @@ def encode_jpeg(
         Above 0, up to 1: the smallest file found on which the network's result agrees with that on
         the source to this degree (:mod:`idse.pipeline.images.accuracy`).
     sampling
-        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``. None is 4:2:0, or with ``control`` what
-        that says.
+        ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``. None is 4:2:0; with ``target_bytes`` or
+        ``bpp`` it is 4:4:4 from the rate on where that is better for networks.
     progressive
         Progressive, else baseline.
     restart_rows
@@ -272,9 +272,8 @@ def encode_jpeg(
     strength
         0 to 1: how far the file is made for the model and for no other network.
     control
-        With ``target_bytes`` or ``bpp``: tables, and the sampling where none is given, by one
-        forward pass of a network that was trained to choose them
-        (:mod:`idse.learned.jpeg.control`).
+        With ``target_bytes`` or ``bpp``: tables by one forward pass of a network that was trained
+        to choose them (:mod:`idse.learned.jpeg.control`).
     fallback
         With ``target_bytes`` or ``bpp``: what else the file may be where a JPEG of this size loses
         more, or cannot be had; ``"vae"`` (for `idse decode`), ``"vae-jpeg"`` (a JPEG still) or

@@ -50,7 +50,8 @@ class JpegOptions:
         source to this degree (:mod:`idse.pipeline.images.accuracy`).
     sampling
         ``"4:2:0"``, ``"4:2:2"``, ``"4:4:4"`` or ``"grey"``; grey pictures are always grey. None is
-        4:2:0, or with ``control`` what that says.
+        4:2:0, or for steered files of ``target_bytes`` or ``bpp`` what was learned to be better
+        for networks at that rate (`idse.learned.jpeg.control.Control.sampling`).
     progressive
         Progressive, else baseline (sequential); Huffman codes are optimised in both.
     restart_rows
@@ -61,9 +62,8 @@ class JpegOptions:
         0 to 1: how far the file is made for the networks that steer it, and for no others. At 1
         they lose least; lower values leave more of what other networks look at.
     control
-        With ``target_bytes`` or ``bpp``: tables, and where none is given the sampling, by one
-        forward pass of a network that was trained to choose them, in place of what importance
-        says; pictures without colours keep the latter.
+        With ``target_bytes`` or ``bpp``: tables by one forward pass of a network that was trained
+        to choose them, in place of what importance says; pictures without colours keep the latter.
     fallback
         What a picture may become where a JPEG of ``target_bytes`` or ``bpp`` loses more, or cannot
         be had: ``"vae"``, ``"vae-jpeg"`` or ``"vae-h264"`` (:mod:`idse.pipeline.images.fallback`);
@@ -147,7 +147,7 @@ class JpegOptions:
 
     @property
     def sampling_or_default(self) -> str:
-        """The sampling that is asked for, where control says none."""
+        """The sampling that is asked for, where the rate says none."""
         return DEFAULT_SAMPLING if self.sampling is None else self.sampling
 
     def limit(self, width: int, height: int) -> int | None:

@@ -230,9 +230,9 @@ class SteeredImage:
 def _sampling(
     source: SourceImage, options: JpegOptions, size: int | None, networks: Networks
 ) -> str:
-    """Return a picture's sampling: the one asked for goes before control's."""
+    """Return a picture's sampling: the one asked for goes before that of the rate."""
     if source.grey:
         return "grey"
-    if options.control and options.sampling is None and size is not None:
+    if options.sampling is None and size is not None:
         return chosen_sampling(source.width * source.height, size, model=networks.name)
     return options.sampling_or_default
