@@ -29,19 +29,22 @@ MOST_BYTES = 1 << 40
 def measure(encoder: JpegEncoder, path: Path) -> list[dict[str, object]]:
     """Encode one picture for every target."""
     source = read_image(path)
-    image = encoder.analyse(source, JpegOptions())
-    finest = len(image.fitting(MOST_BYTES).data)
+    finest: dict[str, int] = {}
     found = []
     for bpp in BITS_PER_PIXEL:
         target = int(bpp * source.width * source.height / 8)
         row: dict[str, object] = {"image": path.name, "bpp": float(bpp), "target": target}
+        image = encoder.analyse(source, JpegOptions(target_bytes=target))
+        sampling = image.layout.sampling
+        if sampling not in finest:
+            finest[sampling] = len(image.fitting(MOST_BYTES).data)
         begin = time.perf_counter()
         try:
             row["bytes"] = len(image.fitting(target).data)
         except TargetError as error:
             row["out_of_reach"] = str(error)
         row["seconds"] = time.perf_counter() - begin
-        row["finest"] = finest
+        row |= {"sampling": sampling, "finest": finest[sampling]}
         found.append(row)
     return found
 
@@ -84,7 +87,8 @@ def main() -> int:
     about = (
         f"`{command_line()}`: {len(paths)} pictures, {len(BITS_PER_PIXEL)} targets each, steered "
         f"by {args.model}. What is too small to be reached raises an error that names the "
-        "smallest size; where even the finest file (all steps 1) is smaller, that is returned."
+        "smallest size; where even the finest file (all steps 1, in the sampling of that rate) is "
+        "smaller, that is returned."
     )
     parts = [
         "# Sizes of JPEGs against their targets",
@@ -119,12 +123,13 @@ def _by_target(rows: list[dict[str, object]]) -> list[str]:
 
 
 def _by_image(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
-    """Return the rows in fewer words: targets and bytes of every picture, null out of reach."""
+    """Return the rows in fewer words: by picture and target, null where it is out of reach."""
     found: dict[str, dict[str, object]] = {}
     for row in rows:
-        image = found.setdefault(
-            row["image"], {"finest": row["finest"], "targets": [], "bytes": []}
-        )
+        empty = {"finest": {}, "targets": [], "bytes": [], "samplings": []}
+        image = found.setdefault(row["image"], empty)
+        image["finest"][row["sampling"]] = row["finest"]
+        image["samplings"].append(row["sampling"])
         image["targets"].append(row["target"])
         image["bytes"].append(row.get("bytes"))
     return found
