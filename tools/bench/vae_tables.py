@@ -169,7 +169,7 @@ def trained(models: Sequence[Model]) -> str:
     return (
         f"{len(models)} models, width {models[0].width}, each trained for {iterations(models)} "
         f"iterations of {note['batch']} crop(s) of {note['crop']}x{note['crop']} from one start of "
-        "many rates.\n"
+        f"many rates, whose last training had {note['start_iterations']} iterations.\n"
     )
 
 
@@ -223,12 +223,12 @@ def main() -> None:
 
 PREFACE = """Kodak, 24 images; rates are those of files, headers included; PSNR over R'G'B', SSIM
 and MS-SSIM of luma. Trained with noise for the rate and rounding for the distortion (the thesis:
-noise for both, 500,000 to 750,000 iterations at width 256). All losses had as many iterations; half
-of the heuristic's went into its search. R_param of adaptive losses is the mean of their last 50
-iterations, beta the last. The mean on training crops is that of rounded latents of 96 crops of the
-training photographs, which steps were chosen by, too: where it meets the target and the mean on
-Kodak does not, pictures differ, not rates in training from rates in files. In brackets: the thesis'
-tables 5.3, 5.6, 5.7 and 6.2 to 6.6.
+noise for both, 500,000 to 750,000 iterations at width 256). All losses of a network had as many
+iterations; half of the heuristic's went into its search, which began at the shift of the start.
+R_param of adaptive losses is the mean of their last 50 iterations, beta the last. The mean on
+training crops is that of rounded latents of 96 crops of the training photographs, which steps were
+chosen by, too: where it meets the target and the mean on Kodak does not, pictures differ, not rates
+in training from rates in files. In brackets: the thesis' tables 5.3, 5.6, 5.7 and 6.2 to 6.6.
 """
 
 MANY = """## One model per rate against one of many rates
