@@ -12,7 +12,7 @@ a percent of a file, which a search over whole qualities has not.
 - *importance*: tables from a sketch of the judge on this picture, 4:2:0.
 - *control*: sampling and tables of the network, for the judge's head, their scale searched for.
 - *control + trellis*, *student + trellis*: as idse image codes with and without --control, by the
-  student's head of the judge, but for progressive files; without, it is 4:2:0.
+  student's head of the judge, but for progressive files; both choose the sampling by the rate.
 """
 
 from __future__ import annotations
