@@ -14,8 +14,10 @@ from idse.cli.__main__ import main
 from idse.codecs import jpeg
 from idse.errors import InputError, TargetError
 from idse.pipeline.images.encoder import JpegEncoder
-from idse.pipeline.images.options import JpegOptions
+from idse.pipeline.images.network import Networks
+from idse.pipeline.images.options import ImageSteering, JpegOptions
 from idse.pipeline.images.source import SourceImage
+from idse.pipeline.images.steered import SteeredImage
 
 pytestmark = pytest.mark.fast
 TINY = str(Path(__file__).parents[2] / "golden" / "vae" / "tiny-hyperprior.safetensors")
@@ -129,6 +131,13 @@ def test_a_fallbacks_jpeg_has_the_same_sampling(encoder):
     source = SourceImage(pixels=photo(64, 64))
     options = JpegOptions(bpp=8.0, control=True, fallback="vae-jpeg", vae_models=(TINY,))
     assert set(encoder.encode_image(source, options).report.losses) == {"jpeg", "vae-jpeg"}
+
+
+def test_what_stands_for_a_picture_has_its_tables_and_price():
+    networks, options = Networks(ImageSteering()), JpegOptions(bpp=0.5, control=True)
+    first = SteeredImage(SourceImage(pixels=photo(64, 64)), networks, options)
+    other = SourceImage(pixels=photo(64, 64, seed=1))
+    assert SteeredImage(other, networks, options, like=first.plan).plan is first.plan
 
 
 def test_each_head_has_tables_of_its_own():

@@ -118,7 +118,7 @@ class SteeredImage:
         start = None
         if size is not None and self.layout.components == 3:
             description = describe(coefficients, self.layout)
-            if options.control:
+            if options.control and like is None:
                 self.plan = controlled(self.plan, description, size, model=networks.name)
             start = first_scale(self.plan, description, size)
         blocks = (self.layout, coefficients, self.plan.weights)
