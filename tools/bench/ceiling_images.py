@@ -13,11 +13,13 @@ from bench_common import data
 from ceiling_segment import ANCHOR, ROUNDS, Segment
 from PIL import Image
 
-from idse.allocation import Allocator, OffsetPolicy, estimate_bits
+from idse.allocation import OffsetPolicy
 from idse.allocation.equal_slope import towards_equal_slopes
 from idse.importance.smoothing import binomial
 from idse.pipeline.effort import OraclePolicy
 from idse.pipeline.frames import picture
+from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.stills import set_offsets
 from idse.pipeline.store import PictureStore
 
 if TYPE_CHECKING:
@@ -65,15 +67,8 @@ class Stills:
     def steered(self, crf: float, policy: OffsetPolicy) -> list[FloatMap]:
         """Return offsets by a policy, normalised over the set."""
         pictures = [segment.store[0] for segment in self.segments]
-        whole = Allocator(policy, pictures[0].format.mb_shape, crf=crf)
-        parts = [whole.for_shape(item.format.mb_shape) for item in pictures]
         weights = [s.weight(item) for s, item in zip(self.segments, pictures, strict=True)]
-        for part, weight in zip(parts, weights, strict=True):
-            part.observe(weight)
-        logs = [part.normalise(weight) for part, weight in zip(parts, weights, strict=True)]
-        for part, log, item in zip(parts, logs, pictures, strict=True):
-            part.account(log, estimate_bits(item, None, qp=crf))
-        return [part.offsets(log) for part, log in zip(parts, logs, strict=True)]
+        return set_offsets(pictures, weights, SteeringOptions(policy=policy), crf=crf)
 
     def search(self, crf: float, *, sketched: float, policy: OraclePolicy) -> list[FloatMap]:
         """Make slopes equal over the set; return the best round's offsets."""

@@ -126,7 +126,7 @@ def mean_shift(
     step: float,
     quantiser: Quantiser,
 ) -> float:
-    """Return what a loss sees of rates beyond those of `rounded_rates`, on average (thesis, 6.4).
+    """Return what a loss sees of rates beyond those of `rounded_rates`, on average (thesis, 6.3).
 
     Parameters
     ----------
