@@ -15,7 +15,8 @@ from idse.learned.vae.data import Photographs, load_photograph, picture_files
 from idse.learned.vae.heuristic import search
 from idse.learned.vae.networks import VaeConfig, build
 from idse.learned.vae.rate_control import RateDecay, SearchHeuristic, TargetRate
-from idse.learned.vae.train import Progress, Trainer, TrainingPlan, learning_rate, read_checkpoint
+from idse.learned.vae.schedule import learning_rate
+from idse.learned.vae.train import Progress, Trainer, TrainingPlan, read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

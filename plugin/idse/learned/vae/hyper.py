@@ -30,7 +30,7 @@ from idse.learned.vae.networks import (
     round_through,
     scales_in_steps,
 )
-from idse.learned.vae.train import CLIP, draw_steps, learning_rate
+from idse.learned.vae.schedule import CLIP, draw_steps, learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class HyperPlan:
     Attributes
     ----------
     iterations, batch, learning_rate, seed
-        Of Adam; the rate as `idse.learned.vae.train.learning_rate` has it.
+        Of Adam; the rate as `idse.learned.vae.schedule.learning_rate` has it.
     finest, coarsest, multiplier
         As of `idse.learned.vae.train.TrainingPlan`.
     """

@@ -16,6 +16,7 @@ from idse.errors import InputError, ModelError, describe
 from idse.files import write_atomically
 from idse.learned.vae import losses
 from idse.learned.vae.networks import Coded, Quantiser, VaeConfig, build
+from idse.learned.vae.schedule import CLIP, draw_steps, learning_rate
 from idse.learned.vae.start import start_from
 
 if TYPE_CHECKING:
@@ -23,16 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idse.learned.vae.data import Crops, Photographs
-    from idse.learned.vae.hyper import HyperPlan
     from idse.learned.vae.networks import FactorisedVae, HyperpriorVae
     from idse.learned.vae.rate_control import TargetRate
 
-_WARM_UP = 50
-_FINAL_RATE = 0.02
-# Of the gradient of rate + lambda distortion. Target-rate losses are not clipped: their gradients
-# are in the ten thousands, so all would become equally long, and the median of rates, not their
-# mean, would settle at the target.
-CLIP = 1.0
 _NOISE_STREAM = 1
 # What a network starts from: crops that no iteration draws.
 _START_CROPS, _START = 64, 1 << 40
@@ -270,20 +264,6 @@ class Trainer:
         if self.control is not None:
             self.control.restore(state["control"])
         self.iteration = state["iteration"]
-
-
-def draw_steps(plan: TrainingPlan | HyperPlan, generator: torch.Generator) -> Tensor:
-    """Return one step per picture of a batch, spread evenly over the logarithm's range."""
-    slots = torch.arange(plan.batch) + torch.rand(plan.batch, generator=generator)
-    low, high = math.log(plan.finest), math.log(plan.coarsest)
-    return torch.exp(low + (high - low) * slots / plan.batch)
-
-
-def learning_rate(plan: TrainingPlan | HyperPlan, iteration: int) -> float:
-    """Return the learning rate of an iteration."""
-    rise = min(1.0, (iteration + 1) / _WARM_UP)
-    cosine = (1 + math.cos(math.pi * iteration / plan.iterations)) / 2
-    return plan.learning_rate * rise * (_FINAL_RATE + (1 - _FINAL_RATE) * cosine)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
