@@ -13,9 +13,9 @@ from idse.allocation import OffsetPolicy
 from idse.codecs.x264 import load_library
 from idse.errors import InputError
 from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.max_resolution import MaxResolution
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.resolution import choose_size, rate_change, sample_frames, sure_change
-from idse.pipeline.scaling import MaxResolution
 from idse.pipeline.transcode import transcode
 from idse.vision import FeatureExtractor
 

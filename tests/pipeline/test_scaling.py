@@ -16,9 +16,10 @@ from idse.errors import InputError
 from idse.importance.maps import ImportanceMap, MapMetadata, write_maps
 from idse.picture import PictureFormat
 from idse.pipeline.loading import SteeringOptions
+from idse.pipeline.max_resolution import MaxResolution
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.report import Warnings
-from idse.pipeline.scaling import MaxResolution, Scaler
+from idse.pipeline.scaling import Scaler
 from idse.pipeline.source import DecodedFrame, Source
 from idse.pipeline.transcode import transcode
 

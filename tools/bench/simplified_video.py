@@ -23,8 +23,8 @@ from idse.evaluation.judge import Judge
 from idse.evaluation.metrics import psnr
 from idse.evaluation.table import markdown_table, write_results
 from idse.pipeline.frames import picture
+from idse.pipeline.max_resolution import MaxResolution
 from idse.pipeline.options import EncodeOptions
-from idse.pipeline.scaling import MaxResolution
 from idse.pipeline.transcode import transcode
 from idse.vision import load_model
 

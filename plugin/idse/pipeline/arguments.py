@@ -202,8 +202,8 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
     InputError
         Options exclude each other, or a value makes no sense.
     """
+    from idse.pipeline.max_resolution import MaxResolution
     from idse.pipeline.options import EncodeOptions
-    from idse.pipeline.scaling import MaxResolution
 
     options: dict[str, str] = {}
     tune = args.tune

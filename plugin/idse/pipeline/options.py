@@ -12,7 +12,7 @@ from idse.pipeline.rate import VIDEO_FALLBACKS, Rate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from idse.pipeline.scaling import MaxResolution
+    from idse.pipeline.max_resolution import MaxResolution
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from idse.codecs.x264 import Encoder
 from idse.pipeline.frames import picture, picture_format, resized
+from idse.pipeline.max_resolution import MIN_SIDE, scaled_size
 from idse.pipeline.report import Warnings
-from idse.pipeline.scaling import MIN_SIDE, scaled_size
 from idse.pipeline.source import Source, can_read_again
 from idse.vision.threads import one_thread
 
