@@ -173,6 +173,8 @@ def test_the_change_of_sampling_is_where_it_gains_most():
     assert sampling.begins(gains, rates) == 1.5
     assert sampling.begins(np.abs(gains), rates) == 4.0
     assert sampling.begins(-np.abs(gains), rates) == -1.0
+    # What no picture told of is left as it is.
+    assert sampling.begins(np.array([[0.5, 0.2, np.nan, np.nan]]), rates) == 4.0
     # One picture that networks see nothing of does not outweigh all others.
     gains[0, 0] = -50.0
     assert sampling.begins(np.vstack([gains, [[3.5, 0, 0, 0]] * 2]), rates) == 1.5

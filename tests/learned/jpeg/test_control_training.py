@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from jpeg_photos import photo
 from safetensors import safe_open
 
 from idse.codecs import jpeg
 from idse.learned.jpeg.control import Control
 from idse.learned.jpeg.examples import SAMPLINGS, Example, save
+from idse.vision import FeatureExtractor
 
 pytestmark = pytest.mark.full
 
@@ -86,3 +88,35 @@ def test_a_run_that_was_interrupted_ends_as_another(tool, tmp_path, monkeypatch)
         assert tool.train_network(args) == 0
         assert read(args) == wanted
     assert Control(whole.weights / "jpeg-control.safetensors").heads == tool.TEACHERS
+
+
+class Sees(torch.nn.Module):
+    """Sees a mix of R', G' and B', sample by sample."""
+
+    def __init__(self, *mix):
+        super().__init__()
+        self.mix = torch.tensor(mix).view(1, 3, 1, 1)
+
+    def forward(self, x):
+        return (x * self.mix).sum(1)
+
+
+def test_each_network_says_from_which_rate_on_samplings_change(tool, tmp_path, monkeypatch):
+    rates = np.arange(0.25, 2.3, 0.5)
+    monkeypatch.setattr(tool, "COMPARED", (rates, rates))
+    args = arguments(tmp_path, tool.TEACHERS)
+    training = tool.Training(args)
+    training.prepare()
+    mixes = (0.299, 0.587, 0.114), (-0.169, -0.331, 0.5)
+    training.networks = [FeatureExtractor(Sees(*mix), size=(64, 96)) for mix in mixes]
+    args.compared = 3
+    training.compare()
+    luma, blue = training.network.finer.numpy()
+    # Who sees no colour never gains by its detail; who sees nothing else does before the last rate.
+    assert luma[0] == rates[-1] + 1
+    assert blue[0] < rates[-1]
+    # There is no picture of the other size.
+    assert luma[1] == blue[1] == 16
+    told = training.facts["4:4:4 over 4:2:0"]
+    assert [name.split(", ") for name in told] == [[name, "crops"] for name in tool.TEACHERS]
+    assert all(len(one["gains"]) == len(rates) for one in told.values())

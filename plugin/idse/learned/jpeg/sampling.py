@@ -60,4 +60,5 @@ def begins(gains: npt.NDArray[np.float64], rates: npt.NDArray[np.float64]) -> fl
     bounded = np.clip(np.nan_to_num(gains), -_MOST, _MOST)
     beyond = np.append(bounded.sum(0)[::-1].cumsum()[::-1], 0.0)
     between = np.concatenate([[rates[0] - 1], (rates[1:] + rates[:-1]) / 2, [rates[-1] + 1]])
-    return float(between[beyond.argmin()])
+    # The last of equals: where no picture told anything, nothing is gained by a change.
+    return float(between[::-1][beyond[::-1].argmin()])
