@@ -71,6 +71,7 @@ def test_json(picture, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["bytes"] == out.stat().st_size
     assert report["agreement"] >= 0.9
+    assert report["sampling"] == read(out.read_bytes()).layout.sampling == "4:2:0"
     assert report["source_bytes"] == picture.stat().st_size
     assert (report["width"], report["height"], report["steered"]) == (160, 112, True)
 

@@ -213,6 +213,7 @@ def test_the_model_that_ships_takes_over():
     pixels = photo(320, 240)
     made = coded(pixels, target_bytes=700, fallback="vae", vae_models=())
     assert made.report.codec == "vae"
+    assert made.report.sampling is None
     decoded = codec_of().decode(made.data)
     # Far nearer than one colour: what it shows is the picture.
     assert np.mean((decoded.astype(float) - pixels) ** 2) < 0.25 * np.var(pixels, (0, 1)).mean()

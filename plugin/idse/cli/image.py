@@ -183,6 +183,8 @@ def _summary(report: ImageReport) -> str:
         parts.append(f"{report.codec} by {report.vae_model}")
     elif report.steered:
         parts.append(f"steered by {report.model}")
+        if report.sampling == "4:4:4":  # which is not what most JPEGs are
+            parts.append(report.sampling)
     else:
         parts.append(f"stock libjpeg-turbo at quality {report.quality}")
     parts.append(f"asked for {report.asked}")

@@ -27,8 +27,8 @@ class Row:
         ``"encoded"``, ``"kept"`` from an earlier run, or ``"failed"``.
     error
         Why it failed; empty otherwise.
-    width, height, source_bytes, bytes, bpp, steered, scale, quality, agreement, codec, seconds,
-    warning
+    width, height, source_bytes, bytes, bpp, steered, scale, quality, agreement, sampling, codec,
+    seconds, warning
         As in `idse.pipeline.images.report.ImageReport`; None where it failed.
     """
 
@@ -44,6 +44,7 @@ class Row:
     scale: float | None = None
     quality: int | None = None
     agreement: float | None = None
+    sampling: str | None = None
     codec: str | None = None
     seconds: float | None = None
     warning: str = ""

@@ -137,6 +137,7 @@ def _encoded(task: Task, target: Path) -> Row:
         scale=report.scale,
         quality=report.quality,
         agreement=report.agreement,
+        sampling=report.sampling,
         codec=report.codec,
         seconds=report.seconds,
         warning="; ".join(report.warnings),

@@ -138,6 +138,7 @@ class JpegEncoder:
                 scale=made.scale if isinstance(made, Coded) else None,
                 quality=made.quality if isinstance(made, Stock) else None,
                 agreement=made.agreement if isinstance(made, Coded) else None,
+                sampling=_sampling(source, options, steered, choice),
                 seconds=time.monotonic() - begin,
                 analysis_seconds=analysed if self._networks is not None else 0.0,
                 source_bytes=source.file_bytes,
@@ -217,6 +218,17 @@ class JpegEncoder:
                 raise
             warnings.add("network", f"{source.name} gets libjpeg-turbo's own tables: {error}")
             return None
+
+
+def _sampling(
+    source: SourceImage, options: JpegOptions, steered: SteeredImage | None, choice: Choice | None
+) -> str | None:
+    """Return the sampling of the JPEG that was made; None for what is no JPEG."""
+    if choice is not None and choice.codec not in {"jpeg", "vae-jpeg"}:
+        return None
+    if steered is not None:
+        return steered.layout.sampling
+    return "grey" if source.grey else options.sampling_or_default
 
 
 def encode_jpeg(

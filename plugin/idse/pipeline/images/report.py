@@ -32,6 +32,8 @@ class ImageReport:
     agreement
         How far the network's result on the file agrees with that on the source, 0 to 1; None
         where it was not measured.
+    sampling
+        Of the JPEG, such as ``"4:2:0"``; None for what is none.
     seconds, analysis_seconds
         Wall time of everything, and of the networks.
     source_bytes
@@ -59,6 +61,7 @@ class ImageReport:
     scale: float | None
     quality: int | None
     agreement: float | None
+    sampling: str | None
     seconds: float
     analysis_seconds: float
     source_bytes: int | None
