@@ -133,8 +133,9 @@ def test_stopped_and_continued(mode, tmp_path):
     ):
         encoder.keep_pace(20, shown(seen))
         os.kill(process.pid, signal.SIGSTOP)
-        # Without waiting: more than offsets are used for.
-        encoder.push(60)
+        # Without waiting, and far more than offsets are used for (two seconds, which are 50): some
+        # may still be on their way to the encoder when the sidecar goes on.
+        encoder.push(120)
         os.kill(process.pid, signal.SIGCONT)
         before = shown(seen)()
         encoder.push_until(lambda: shown(seen)() > before + IN_FLIGHT)
