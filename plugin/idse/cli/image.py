@@ -156,7 +156,10 @@ def _check_ending(target: str) -> None:
         return
     from PIL import Image
 
-    kinds = {".ivae": "IVAE", ".h264": "H.264", **Image.registered_extensions()}
+    from idse.pipeline.images.fallback import SUFFIXES
+
+    others = {SUFFIXES["vae"]: "IVAE", SUFFIXES["vae-h264"]: "H.264"}
+    kinds = others | Image.registered_extensions()
     if kinds.get(suffix, "JPEG") not in {"JPEG", "MPO"}:
         name = Path(target).with_suffix(".jpg")
         raise InputError(
