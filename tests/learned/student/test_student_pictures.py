@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idse.learned.student.pictures import content_key, view
+from idse.errors import InputError
+from idse.learned.student.pictures import content_key, mosaic, view
 from idse.learned.student.resize import box_matrix, box_resize, input_size, student_planes
 from idse.picture import Picture, PictureFormat
 
@@ -105,3 +106,48 @@ def test_keys_tell_formats_apart():
     plain = picture()
     full = replace(plain, format=replace(plain.format, full_range=True))
     assert content_key(plain) != content_key(full)
+
+
+@given(st.integers(2, 4), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_mosaics_show_every_picture_and_nothing_else(count, number):
+    flat = [
+        Picture(
+            planes=tuple(
+                np.full(shape, 40 * k + plane, np.uint8)
+                for plane, shape in enumerate(picture(243 + 90 * k, 301).format.plane_shapes)
+            ),
+            format=PictureFormat(width=243 + 90 * k, height=301),
+        )
+        for k in range(count)
+    ]
+    made = mosaic(flat, number)
+    made.format.check_planes(made.planes)
+    for plane, samples in enumerate(made.planes):
+        assert set(np.unique(samples)) == {40 * k + plane for k in range(count)}
+    luma, cb, _ = made.planes
+    # Chroma changes where luma does, and both at edges of macroblocks only.
+    np.testing.assert_array_equal(luma[::2, ::2] + 1, cb)
+    np.testing.assert_array_equal(luma[::16, ::16].repeat(16, 0).repeat(16, 1), luma)
+
+
+def test_mosaics_depend_on_their_number_and_seed_alone():
+    items = [picture(400, 300, seed=k) for k in range(3)]
+    same, again = mosaic(items, 5), mosaic(items, 5)
+    assert content_key(same) == content_key(again)
+    assert content_key(same) != content_key(mosaic(items, 6))
+    assert content_key(same) != content_key(mosaic(items, 5, seed=1))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [picture()],
+        [picture()] * 5,
+        [picture(), picture(pix_fmt="yuv444p")],
+        [picture(rotation=90)] * 2,
+    ],
+)
+def test_mosaics_of_what_does_not_fit_are_refused(items):
+    with pytest.raises(InputError, match="mosaic of"):
+        mosaic(items, 0)

@@ -1,4 +1,4 @@
-"""Views of pictures to learn from: whole ones, and crops of many sizes and shapes."""
+"""Views of pictures to learn from: whole ones, crops of many sizes and shapes, and mosaics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from idse.errors import InputError
 from idse.learned.student.resize import box_resize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from idse.picture import Picture
@@ -23,6 +26,10 @@ _LEAST, _MOST = 160, 1280
 _SHARE = (0.45, 0.9)
 # Crops are scaled down by up to this.
 _SHRINK = 0.6
+# Width and height of mosaics, where they are cut, and down to what pictures in them are scaled.
+_MOSAICS = ((640, 480), (640, 416), (480, 640), (496, 368), (480, 320))
+_CUT = (0.35, 0.65)
+_TILE_SHRINK = 0.25
 
 
 def view(picture: Picture, number: int, *, seed: int = 0) -> Picture:
@@ -60,6 +67,78 @@ def view(picture: Picture, number: int, *, seed: int = 0) -> Picture:
     shrink = max(shrink, min(1.0, _LEAST / min(width, height)))
     shrink = min(shrink, _MOST / max(width, height))
     return _scaled(cut, _aligned(width * shrink), _aligned(height * shrink))
+
+
+def mosaic(pictures: Sequence[Picture], number: int, *, seed: int = 0) -> Picture:
+    """Return a picture that shows parts of others side by side.
+
+    Teachers say what they see in it as in any other picture, and the same things beside others and
+    at other scales are worth something where there are few photographs.
+
+    Parameters
+    ----------
+    pictures
+        2 to 4, of one format but for their sizes, 8 bit or 10 and upright.
+    number, seed
+        All that the mosaic depends on beside the pictures.
+
+    Returns
+    -------
+    Picture
+        320 to 640 samples per side. Tiles meet at edges of macroblocks; half of them are mirrored.
+
+    Raises
+    ------
+    InputError
+        There are fewer or more pictures, or their formats differ.
+    """
+    if not 2 <= len(pictures) <= 4:
+        raise InputError(f"a mosaic of {len(pictures)} pictures: expected 2 to 4")
+    random = np.random.default_rng((seed, number))
+    width, height = _MOSAICS[random.integers(len(_MOSAICS))]
+    made = replace(pictures[0].format, width=width, height=height)
+    y, cb, cr = (np.zeros(shape, pictures[0].planes[0].dtype) for shape in made.plane_shapes)
+    for item, tile in zip(pictures, _tiles(random, len(pictures), width, height), strict=True):
+        if replace(item.format, width=width, height=height) != made or made.rotation:
+            raise InputError(f"a mosaic of {pictures[0].format} and {item.format}: expected one")
+        left, top, across, down = tile
+        part = _part(random, item, across, down)
+        step = -1 if random.random() < 0.5 else 1
+        for plane, samples, (rows, columns) in zip(
+            (y, cb, cr), part.planes, part.format.plane_shapes, strict=True
+        ):
+            # Chroma's edges are where luma's are, in its own samples.
+            first, begin = top * rows // down, left * columns // across
+            plane[first : first + rows, begin : begin + columns] = samples[:, ::step]
+    return replace(pictures[0], planes=(y, cb, cr), format=made)
+
+
+def _tiles(
+    random: np.random.Generator, count: int, width: int, height: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut a plane into 2 to 4 parts: left, top, width and height of each."""
+    x, y = (int(n * random.uniform(*_CUT)) // 16 * 16 for n in (width, height))
+    columns = [(0, x), (x, width - x)]
+    rows = [(0, y), (y, height - y)]
+    if count == 2 and random.random() < 0.5:
+        return [(0, top, width, down) for top, down in rows]
+    if count == 2:
+        return [(left, 0, across, height) for left, across in columns]
+    found = [(left, top, across, down) for top, down in rows for left, across in columns]
+    # Of three, the first is as wide as two.
+    return found if count == 4 else [(0, 0, width, y), *found[2:]]
+
+
+def _part(random: np.random.Generator, picture: Picture, width: int, height: int) -> Picture:
+    """Return a part of a picture in the size of a tile."""
+    form = picture.format
+    # Luma samples per sample of the tile: as many as there are at most.
+    most = min(form.width / width, form.height / height)
+    scale = most if most < 1 else min(most, 1 / _TILE_SHRINK) ** random.uniform()
+    across, down = (_aligned(n * scale) for n in (width, height))
+    left = int(random.integers(0, max(0, form.width - across) // 2 + 1)) * 2
+    top = int(random.integers(0, max(0, form.height - down) // 2 + 1)) * 2
+    return _scaled(_cropped(picture, left, top, across, down), width, height)
 
 
 def content_key(picture: Picture) -> str:
