@@ -8,6 +8,7 @@ python tools/train/control.py network [--steps N]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import sys
 import tempfile
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from control_pictures import ROOT, example_pictures, half, training_pictures
+from control_pictures import (
+    ROOT,
+    example_path,
+    example_pictures,
+    half,
+    known_examples,
+    training_pictures,
+)
 from safetensors.torch import save_file
 
 from idse.learned.jpeg import (
@@ -76,7 +84,7 @@ def make_examples(args: argparse.Namespace) -> int:
     teachers = {name: load_model(name) for name in TEACHERS}
     for target, read in example_pictures(args.cache).items():
         for name in examples.SAMPLINGS:
-            path = target.with_name(f"{target.name}-{name.replace(':', '')}.npz")
+            path = example_path(target, name)
             if not path.exists():
                 examples.save(path, examples.weigh(read(), teachers, name))
                 print(path.name, flush=True)
@@ -104,11 +112,12 @@ class Training:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        paths = sorted(args.cache.glob("*.npz"))
-        if not paths:
+        pictures = known_examples(args.cache)
+        names = list(pictures)
+        if not names:
             sys.exit(f"there are no examples in {args.cache}: make them with the command examples")
-        names = sorted({path.stem.rsplit("-", 1)[0] for path in paths})
-        pictures = {name: [p for p in paths if p.stem.rsplit("-", 1)[0] == name] for name in names}
+        # What was learned of other examples is none of this run's.
+        self.key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
         self.judged = [
             windows.window(examples.load(path), TEACHERS, np.random.default_rng(0))
             for name in names[::HELD_OUT]
@@ -124,13 +133,13 @@ class Training:
         self.looks: dict[tuple[int, int], Judged] = {}
         torch.manual_seed(0)
         self.network = ControlNetwork(TEACHERS)
-        self.facts: dict = {"examples": len(paths), "validation": {}}
+        self.facts: dict = {"examples": sum(map(len, pictures.values())), "validation": {}}
         self.centre = torch.zeros(0)
 
     @cached_property
     def lessons(self) -> list[control_training.Lesson]:
         """Tables of single pictures; what was optimised before is taken from the cache."""
-        network, path = self.network, self.args.cache / "optimised.pt"
+        network, path = self.network, self.args.cache / f"optimised-{self.key}.pt"
         wanted = list(torch.load(path)) if path.exists() else []
         found = []
         for number in range(self.args.lessons):
@@ -236,7 +245,7 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        found: Path = self.args.cache / "control.pt"
+        found: Path = self.args.cache / f"control-{self.key}.pt"
         return found
 
     def prepare(self) -> None:

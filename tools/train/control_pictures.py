@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from idse.learned.jpeg.examples import SAMPLINGS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,3 +80,23 @@ def example_pictures(cache: Path) -> dict[Path, Callable[[], np.ndarray]]:
         chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
         found += [(cache / f"{name}-{path.stem}", partial(read, path)) for path in chosen]
     return dict(found[i] for i in np.random.default_rng(0).permutation(len(found)))
+
+
+def example_path(picture: Path, sampling: str) -> Path:
+    """Return the file of the example of a picture, named as by `example_pictures`."""
+    return picture.with_name(f"{picture.name}-{sampling.replace(':', '')}.npz")
+
+
+def known_examples(cache: Path) -> dict[str, list[Path]]:
+    """Return the files of each picture of which there is an example in every sampling.
+
+    Others are left alone: what was interrupted, and those from before examples had a sampling.
+    """
+    end = example_path(Path("-"), SAMPLINGS[0]).name[1:]
+    found = {}
+    for first in sorted(cache.glob(f"*{end}")):
+        picture = first.with_name(first.name.removesuffix(end))
+        paths = [example_path(picture, name) for name in SAMPLINGS]
+        if all(path.exists() for path in paths):
+            found[picture.name] = paths
+    return found

@@ -90,6 +90,30 @@ def test_a_run_that_was_interrupted_ends_as_another(tool, tmp_path, monkeypatch)
     assert Control(whole.weights / "jpeg-control.safetensors").heads == tool.TEACHERS
 
 
+def test_what_is_no_example_of_this_training_is_left_alone(tool, tmp_path):
+    args = arguments(tmp_path, tool.TEACHERS)
+    whole = tool.Training(args)
+    old = args.cache / "imagenet-before_there_were_samplings.npz"
+    np.savez(old, pixels=photo(96, 64, 0))
+    (args.cache / "9-420.part.npz").write_bytes(b"interrupted")
+    (args.cache / "8-420.npz").write_bytes((args.cache / "7-420.npz").read_bytes())
+    training = tool.Training(args)
+    assert training.facts["examples"] == 16
+    assert training.checkpoint == whole.checkpoint
+    for path in args.cache.glob("*-4*.npz"):
+        path.unlink()
+    with pytest.raises(SystemExit, match="there are no examples in"):
+        tool.Training(args)
+
+
+def test_what_was_learned_of_other_examples_is_none_of_a_run(tool, tmp_path):
+    args = arguments(tmp_path, tool.TEACHERS)
+    before = tool.Training(args).checkpoint
+    for path in args.cache.glob("7-*.npz"):
+        path.unlink()
+    assert tool.Training(args).checkpoint != before
+
+
 class Sees(torch.nn.Module):
     """Sees a mix of R', G' and B', sample by sample."""
 
