@@ -145,6 +145,8 @@ def test_maps_that_do_not_fit(clip, tmp_path):
         (["--no-steer", "--threads", "-1"], ["--threads -1"]),
         (["--no-steer", "--crf", "52"], ["--crf 52", "0 to 51"]),
         (["--no-steer", "--crf", "nan"], ["--crf nan"]),
+        (["--no-steer", "--crf", "-3"], ["CRF -3", "8-bit", "from 0"]),
+        (["--no-steer", "--x264-params", "crf=-3"], ["CRF -3", "8-bit"]),
         (["--no-steer", "--maxrate", "1M"], ["--bufsize"]),
         (["--no-steer", "--bitrate", "many"], ["many"]),
         (["--no-steer", "--two-pass"], ["--bitrate"]),

@@ -127,6 +127,20 @@ def test_odd_sizes_are_coded_with_repeated_edges(width, height, pix_fmt, options
         assert np.abs(rows[row, :width] - luma[max(source, 0)]).max() <= 8
 
 
+def test_crfs_below_0_are_those_of_more_bits():
+    settings = {"pix_fmt": "yuv420p10le", "width": 64, "height": 48}
+    with make(options={"crf": "-3.5"}, **settings) as encoder:
+        assert encoder.parameters.crf == -3.5
+    # A bitrate is aimed for whatever the CRF was.
+    with make(options={"crf": "-5", "bitrate": "100"}) as encoder:
+        assert encoder.parameters.rc_method == "abr"
+    (clip,) = moving_clip(1, **settings)
+    packets = encode_clip([clip], global_headers=False, options={"crf": "-12"}, **settings)
+    (frame,) = decode(packets)
+    luma = np.frombuffer(frame.planes[0], np.uint16).reshape(48, -1)[:, :64]
+    np.testing.assert_array_equal(luma, clip[0])
+
+
 @each_library
 def test_two_passes_hit_the_bitrate(path, tmp_path):
     clip = moving_clip(75, width=160, height=96)
@@ -287,6 +301,11 @@ def test_use_after_flush_and_close():
         ({"options": {"bframe": "3"}}, "no option 'bframe'; did you mean bframes"),
         ({"options": {"maxrate": "3"}}, "no option 'maxrate'; x264 calls it vbv-maxrate"),
         ({"options": {"crf": "low"}}, "option crf does not take the value 'low'"),
+        ({"options": {"crf": "-0.5"}}, "CRF -0.5 is below the lowest of 8-bit .* from 0, which"),
+        (
+            {"pix_fmt": "yuv422p10le", "options": {"crf": "-13"}},
+            "CRF -13 is below the lowest of 10-bit .* from -12, which",
+        ),
         ({"options": {"annexb": "0"}}, "annexb=0 cannot be set: use global_headers"),
         ({"options": {"no-repeat-headers": "1"}}, "use global_headers"),
         ({"pix_fmt": "nv12"}, "pixel format 'nv12'"),

@@ -179,7 +179,8 @@ class Params:
         ------
         InputError
             The library does not know the option, cannot read the value, or the option is settled
-            by an argument of ``Encoder``. Ranges are x264's business: it clips them.
+            by an argument of ``Encoder``. Ranges are x264's business: it clips them, all but a CRF
+            (see `build_params`).
         """
         bare = name.replace("_", "-")
         for prefix in ("no-", "no"):
@@ -203,7 +204,8 @@ def build_params(library: X264Library, settings: Settings) -> Params:
     Raises
     ------
     InputError
-        A setting is unknown, unreadable, or contradicts another one.
+        A setting is unknown, unreadable, or contradicts another one; or the CRF is below the lowest
+        of this bit depth, which x264 would take instead: that is coding without loss.
     """
     picture = PictureFormat(width=settings.width, height=settings.height, pix_fmt=settings.pix_fmt)
     params = Params(library, settings.preset, settings.tune)
@@ -218,6 +220,7 @@ def build_params(library: X264Library, settings: Settings) -> Params:
             slow_first_pass = str(value) != "0"
         else:
             params.parse(name, value)
+    _check_crf(struct)
     if not slow_first_pass:
         library.functions.x264_param_apply_fastfirstpass(struct)
     if settings.profile is not None:
@@ -306,6 +309,17 @@ def _ratio(what: str, value: Fraction) -> tuple[int, int]:
     if ratio <= 0 or max(ratio.numerator, ratio.denominator) > _MAX_UINT32:
         raise InputError(f"{what}={value} must be positive and fit two 32-bit numbers")
     return ratio.numerator, ratio.denominator
+
+
+def _check_crf(struct: _raw.Param) -> None:
+    """Refuse a CRF below the lowest: -QpBdOffset_Y, 6 less for each bit more (H.264, 7.4.2.1.1)."""
+    rc, depth = struct.rc, struct.i_bitdepth
+    lowest = -6 * (depth - 8)
+    if rc.i_rc_method == _raw.RC_CRF and rc.f_rf_constant < lowest:
+        raise InputError(
+            f"CRF {rc.f_rf_constant:g} is below the lowest of {depth}-bit samples: give a number "
+            f"from {lowest}, which loses nothing, to 51"
+        )
 
 
 def _is_lossless(struct: _raw.Param) -> bool:
