@@ -9,7 +9,7 @@ from idse.codecs.x264.params import Params
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from idse.codecs.x264 import _raw
+    from idse.codecs.x264 import _param_raw
     from idse.codecs.x264.library import X264Library
 
 # Options of x264_param_t.rc that say so.
@@ -42,6 +42,6 @@ def chooses_distribution(
     return _distribution(chosen.struct) != _distribution(default.struct)
 
 
-def _distribution(struct: _raw.Param) -> tuple[int, float, float]:
+def _distribution(struct: _param_raw.Param) -> tuple[int, float, float]:
     rc = struct.rc
     return int(rc.i_aq_mode), float(rc.f_aq_strength), float(rc.f_qcompress)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
-from idse.codecs.x264 import _raw, steering, stream
+from idse.codecs.x264 import _param_raw, _raw, steering, stream
 from idse.codecs.x264.distortion import Distortion, hand_in
 from idse.codecs.x264.inputs import checked_offsets, checked_planes, pad_plane, picture_of
 from idse.codecs.x264.library import X264Library, load_library
@@ -179,7 +179,7 @@ class Encoder:
         if size < 0:
             raise CodecError(f"x264 writes no headers: {self._sink.take_errors()}")
         self.headers: Headers = stream.headers_from(stream.nal_units(nals, count.value, size))
-        taken = _raw.Param()
+        taken = _param_raw.Param()
         functions.x264_encoder_parameters(handle, taken)
         self._interlaced = bool(taken.b_interlaced or taken.b_fake_interlaced)
         self.parameters: Parameters = effective(taken, self.headers.options)

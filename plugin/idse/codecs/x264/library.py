@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idse.codecs.x264 import _raw
+from idse.codecs.x264 import _param_raw, _raw
 from idse.codecs.x264.memory import zero_allocations
 from idse.errors import LibraryLoadError
 
@@ -239,7 +239,7 @@ def _written_extent(function: Callable[..., Any], structure: type[ctypes.Structu
 
 def _check_sizes(functions: ctypes.CDLL) -> None:
     for function, structure in (
-        (functions.x264_param_default, _raw.Param),
+        (functions.x264_param_default, _param_raw.Param),
         (functions.x264_picture_init, _raw.Picture),
     ):
         found, expected = _written_extent(function, structure), ctypes.sizeof(structure)
@@ -259,7 +259,7 @@ def get_field(structure: Any, name: str) -> Any:  # noqa: ANN401
 
 def _check_fields(functions: ctypes.CDLL) -> None:
     """Check by differential parsing that the fields lie where the declaration puts them."""
-    default = _raw.Param()
+    default = _param_raw.Param()
     functions.x264_param_default(default)
     for name, value in _DEFAULTS.items():
         if get_field(default, name) != value:
@@ -268,7 +268,7 @@ def _check_fields(functions: ctypes.CDLL) -> None:
                 "layout of its param structure is unknown"
             )
     for option, text, expected in _PROBES:
-        changed, model = _raw.Param(), _raw.Param()
+        changed, model = _param_raw.Param(), _param_raw.Param()
         functions.x264_param_default(changed)
         functions.x264_param_default(model)
         code = functions.x264_param_parse(changed, option.encode(), text.encode())
@@ -296,7 +296,7 @@ def _takes_weights(functions: ctypes.CDLL, encoder: int) -> bool:
 
 def _trial_encode(library: X264Library) -> str:
     """Open a tiny encoder, check that it took our fields, and return the version it reports."""
-    functions, param = library.functions, _raw.Param()
+    functions, param = library.functions, _param_raw.Param()
     functions.x264_param_default_preset(param, b"ultrafast", None)
     param.i_width, param.i_height, param.i_threads, param.i_log_level = 48, 32, 1, -1
     param.i_fps_num, param.i_fps_den = 30, 1
@@ -306,7 +306,7 @@ def _trial_encode(library: X264Library) -> str:
         raise LibraryLoadError("does not open a 48x32 encoder")
     try:
         object.__setattr__(library, "weighted", _takes_weights(functions, encoder))
-        taken = _raw.Param()
+        taken = _param_raw.Param()
         functions.x264_encoder_parameters(encoder, taken)
         got = (taken.i_width, taken.i_height, taken.i_timebase_num, taken.i_timebase_den)
         if got != (48, 32, 1, 90):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 
-from idse.codecs.x264 import _raw
+from idse.codecs.x264 import _param_raw, _raw
 
 logger = logging.getLogger("idse.codecs.x264")
 
@@ -29,7 +29,7 @@ class LogSink:
     """
 
     def __init__(self) -> None:
-        self.function = _raw.LogFunction(self._receive)
+        self.function = _param_raw.LogFunction(self._receive)
         self._errors: list[str] = []
         self._failure: BaseException | None = None
 

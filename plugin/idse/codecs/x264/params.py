@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from idse.codecs.x264 import _raw
+from idse.codecs.x264 import _param_raw, _raw
 from idse.errors import CodecError, InputError
 from idse.picture import PictureFormat
 
@@ -152,7 +152,7 @@ class Params:
 
     def __init__(self, library: X264Library, preset: str, tune: str | None) -> None:
         self._library = library
-        self.struct = _raw.Param()
+        self.struct = _param_raw.Param()
         if preset not in {str(number) for number in range(len(_raw.PRESETS))}:
             check_choice("preset", preset, _raw.PRESETS, [preset])
         if tune is not None:
@@ -235,7 +235,7 @@ def build_params(library: X264Library, settings: Settings) -> Params:
     return params
 
 
-def effective(struct: _raw.Param, summary: str) -> Parameters:
+def effective(struct: _param_raw.Param, summary: str) -> Parameters:
     """Return what ``x264_encoder_parameters`` wrote into ``struct`` as ``Parameters``."""
     rc, analyse = struct.rc, struct.analyse
     methods = {_raw.RC_CQP: "cqp", _raw.RC_CRF: "crf", _raw.RC_ABR: "abr"}
@@ -292,7 +292,7 @@ def _hint(name: str) -> str:
 
 
 def _coded_size(
-    struct: _raw.Param, settings: Settings, subsampling: tuple[int, int]
+    struct: _param_raw.Param, settings: Settings, subsampling: tuple[int, int]
 ) -> tuple[int, int]:
     """Return width and height rounded up to what H.264 can crop to (ITU-T H.264, 7.4.2.1.1).
 
@@ -311,7 +311,7 @@ def _ratio(what: str, value: Fraction) -> tuple[int, int]:
     return ratio.numerator, ratio.denominator
 
 
-def _check_crf(struct: _raw.Param) -> None:
+def _check_crf(struct: _param_raw.Param) -> None:
     """Refuse a CRF below the lowest: -QpBdOffset_Y, 6 less for each bit more (H.264, 7.4.2.1.1)."""
     rc, depth = struct.rc, struct.i_bitdepth
     lowest = -6 * (depth - 8)
@@ -322,14 +322,14 @@ def _check_crf(struct: _raw.Param) -> None:
         )
 
 
-def _is_lossless(struct: _raw.Param) -> bool:
+def _is_lossless(struct: _param_raw.Param) -> bool:
     rc = struct.rc
     return (rc.i_rc_method == _raw.RC_CQP and rc.i_qp_constant <= 0) or (
         rc.i_rc_method == _raw.RC_CRF and int(rc.f_rf_constant + 6 * (struct.i_bitdepth - 8)) <= 0
     )
 
 
-def _has_place_for_matrices(struct: _raw.Param) -> bool:
+def _has_place_for_matrices(struct: _param_raw.Param) -> bool:
     """Return whether matrices can be added and leave everything else about the stream alone.
 
     A stream of the Baseline or Main profile would become one of the High profile, which what plays

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from idse.errors import InputError
 
 if TYPE_CHECKING:
-    from idse.codecs.x264 import _raw
+    from idse.codecs.x264 import _param_raw
     from idse.codecs.x264.params import Parameters
 
 # Mode 1 at this strength computes offsets of about 1e-29 QP, which vanish when they are added to a
@@ -39,7 +39,7 @@ def drops_offsets(parameters: Parameters) -> bool:
     return parameters.aq_mode == 0
 
 
-def set_right(struct: _raw.Param, parameters: Parameters) -> None:
+def set_right(struct: _param_raw.Param, parameters: Parameters) -> None:
     """Change ``struct`` so that offsets count and nothing else does.
 
     Parameters
