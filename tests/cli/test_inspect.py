@@ -75,6 +75,8 @@ def test_array_and_picture(clip, tmp_path, capsys):
         (["--frame", "99", "--picture", "x.png", "--qp-out", "x.npy"], "has 15 frames"),
         (["--frame", "-1"], "counted from 0"),
         (["--qp-out", "missing/x.npy"], "cannot write missing/x.npy"),
+        (["--qp-out", "qp.npz"], "qp.npz is named as NPZ, and this is NPY: call it qp.npy"),
+        (["--picture", "qp.jpg"], "qp.jpg is named as JPEG, and this is PNG: call it qp.png"),
         (["--picture", "missing/x.png"], "cannot write missing/x.png"),
     ],
 )

@@ -154,6 +154,7 @@ def test_maps_that_do_not_fit(clip, tmp_path):
         (["--strength", "9"], ["strength", "9"]),
         (["--protect", "0,0,10"], ["0,0,10"]),
         (["--analyse-every", "-1"], ["-1"]),
+        (["--no-steer", "--report", "r.csv"], ["r.csv is named as CSV", "call it r.json"]),
     ],
 )
 def test_options_that_cannot_be(options, words, clip, tmp_path):

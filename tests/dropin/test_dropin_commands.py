@@ -85,6 +85,7 @@ def test_flags_are_known_and_arguments_are_untouched():
         (["--offsets", "nowhere", "-i", "a"], "no such file"),
         (["--model", "yolov4-tiny=x", "-i", "a"], "is not a number"),
         (["--report", "/nowhere/r", "-i", "a"], "cannot write"),
+        (["--report", "r.mp4", "-i", "a"], "r.mp4 is named as mp4, and this is JSON"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(words, reason, capsys):

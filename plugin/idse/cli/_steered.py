@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from idse.cli._names import check_name
 from idse.errors import InputError
 from idse.pipeline import arguments
 
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace, command: Sequence[str]) -> int:
     from idse.files import check_results, write_atomically
 
     check_results([args.report], keep=[])
+    check_name(args.report, "JSON")
     wanted = wish(args)
     with ExitStack() as stack:
         socket = args.socket

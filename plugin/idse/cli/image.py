@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from idse.cli._names import check_name
 from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline.images import arguments as image_arguments
@@ -112,8 +113,9 @@ def _run_single(args: argparse.Namespace) -> int:
         raise InputError("--map-picture shows what matters to a network: leave out --no-steer")
     for target in targets.values():
         _check_target(args, target)
-    _check_ending(targets["jpeg"])
     check_results([args.map_picture], keep=[args.source, *targets.values()])
+    check_name(targets["jpeg"], "JPEG")
+    check_name(args.map_picture, "PNG")
     source = read_image(sys.stdin.buffer.read() if args.source == "-" else args.source)
     encoder = JpegEncoder(
         model=None if steering is None else steering.models,
@@ -147,24 +149,6 @@ def _targets(target: str, fallback: str | None) -> dict[str, str]:
     jpeg = path.with_suffix(".jpg") if path.suffix.lower() == suffix else path
     other = jpeg if suffix == ".jpg" else path.with_suffix(suffix)
     return {"jpeg": str(jpeg), fallback: str(other)}
-
-
-def _check_ending(target: str) -> None:
-    """Refuse a name that programs would take for a picture of another kind than JPEG."""
-    suffix = Path(target).suffix.lower()
-    if suffix in {"", ".jpg", ".jpeg"}:
-        return
-    from PIL import Image
-
-    from idse.pipeline.images.fallback import SUFFIXES
-
-    others = {SUFFIXES["vae"]: "IVAE", SUFFIXES["vae-h264"]: "H.264"}
-    kinds = others | Image.registered_extensions()
-    if kinds.get(suffix, "JPEG") not in {"JPEG", "MPO"}:
-        name = Path(target).with_suffix(".jpg")
-        raise InputError(
-            f"{target} is named as {kinds[suffix]}, and this is a JPEG: call it {name}"
-        )
 
 
 def _check_target(args: argparse.Namespace, target: str) -> None:

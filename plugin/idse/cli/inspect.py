@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from idse.cli._names import check_name
 from idse.errors import InputError
 from idse.picture import MACROBLOCK
 
@@ -114,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     if args.frame < 0:
         raise InputError(f"--frame {args.frame}: frames are counted from 0")
     check_results([args.qp_out, args.picture], keep=[args.file])
+    check_name(args.qp_out, "NPY")
+    check_name(args.picture, "PNG")
     tallies: dict[str, Tally] = {}
     first = chosen = None
     image = None

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from idse.cli._names import check_name
 from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline import arguments
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
     report_file = None if args.report == "-" else args.report
     check_results([report_file], keep=[args.source, args.target])
+    check_name(report_file, "JSON")
 
     shown = _ProgressLine() if sys.stderr.isatty() else None
     encode, steering = arguments.encode_options(args), arguments.steering_options(args)
