@@ -18,7 +18,7 @@
 enum {
     STUDENT_MAX_OPS = 256,
     STUDENT_MAX_BUFFERS = 256,
-    STUDENT_MAX_CHANNELS = 512,
+    STUDENT_MAX_CHANNELS = 1024,
     STUDENT_MAX_SIDE = 8192,            /* of the network's input */
     STUDENT_MAX_BYTES = 256 << 20,      /* of all buffers together */
     STUDENT_MAX_WEIGHTS = 16 << 20,     /* floats */

@@ -184,7 +184,7 @@ def test_random_programs(tmp_path_factory, steps, seed):
         (8, ("upsample", 7, 9, 0, 0, 1, False, "none"), "cannot be combined"),
         (10, ("conv", 10, 10, 2, 5, 1, False, "none"), "buffer 10 is not a new one"),
         (10, ("conv", 10, 11, 3, 5, 1, False, "none"), "3 channels for 2 heads"),
-        (10, ("conv", 10, 11, 600, 1, 1, False, "none"), "600 channels are not 1 to 512"),
+        (10, ("conv", 10, 11, 1100, 1, 1, False, "none"), "1100 channels are not 1 to 1024"),
         (0, ("conv", 0, 1, 3, 3, 1, True, "none"), "3 groups from 3 to 3 channels"),
         (10, ("conv", 10, 11, 2, 7, 1, False, "none"), "kernel 7 at stride 1"),
     ],
