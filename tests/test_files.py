@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from idse.errors import OutputError
-from idse.files import open_atomically, write_atomically
+from idse.errors import InputError, OutputError
+from idse.files import check_results, open_atomically, write_atomically
 
 pytestmark = pytest.mark.fast
 
@@ -46,3 +46,9 @@ def test_what_cannot_be_written_is_an_output_error(tmp_path):
         write_atomically(tmp_path, b"")
     with pytest.raises(OutputError, match="No such file"):
         write_atomically(tmp_path / "no" / "folder", b"")
+
+
+def test_a_result_is_no_file_of_the_name_of_standard_output():
+    with pytest.raises(InputError, match="name one, or /dev/stdout"):
+        check_results(["-"], keep=[])
+    check_results(["/dev/stdout", None], keep=["-"])

@@ -28,7 +28,7 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
     Raises
     ------
     InputError
-        A result would replace the input or another result.
+        A result would replace the input or another result, or has no name but ``"-"``.
     OutputError
         It is a folder, or its folder does not exist.
     """
@@ -36,6 +36,8 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
     for result in results:
         if result is None:
             continue
+        if result == "-":
+            raise InputError("-: this goes into a file: name one, or /dev/stdout")
         path = Path(os.path.realpath(result))
         if _is_stream(path):
             continue  # a pipe or a device takes any number of results
@@ -46,6 +48,11 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
         if not path.parent.is_dir():
             raise OutputError(f"cannot write {result}: there is no folder {path.parent}")
         taken.add(os.fspath(path))
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Tell whether two names, links among them, are of one file; devices and pipes are none."""
+    return Path(one).is_file() and os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_stream(path: Path) -> bool:

@@ -185,6 +185,28 @@ def test_an_existing_output_is_replaced_only_when_told_so(clip, tmp_path):
     assert segment.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name", ["in.mp4", "./in.mp4", "link.mp4"])
+def test_the_input_is_never_replaced(name, clip, tmp_path):
+    (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "link.mp4").symlink_to("in.mp4")
+    done = idse("in.mp4", name, "--no-steer", "-y", cwd=tmp_path)
+    assert_refused(done, tmp_path, f"{name} is the input", before=["in.mp4", "link.mp4"])
+    assert (tmp_path / "in.mp4").read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: IN, OUT"),
+        (["a", "b", "--crf", "low"], "argument --crf: invalid float value: 'low'"),
+        (["a", "b", "c", "--nosuch"], "unrecognized arguments c --nosuch: see"),
+        (["-i", "a", "-crf", "20", "b"], "-i -crf b: names of options begin with two dashes"),
+    ],
+)
+def test_mistakes_in_the_command_line_are_one_line_too(words, said, tmp_path):
+    assert_refused(idse(*words), tmp_path, said, "see idse transcode --help")
+
+
 def test_places_that_cannot_be_written(clip, tmp_path):
     done = idse(clip, tmp_path / "no" / "out.mp4", "--no-steer")
     assert_refused(done, tmp_path, "cannot write", "No such file")

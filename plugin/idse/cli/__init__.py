@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,17 @@ from idse.errors import IdseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says on one line what is wrong, without all options of the command before."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_ERROR, f"{self.prog}: {message}: see {self.prog} --help\n")
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -29,7 +38,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         What is going to be parsed: where it names a command, the others are left out, which take
         longer to import than a frame takes to encode.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="idse",
         description="Steer libx264 and libjpeg-turbo by what a vision network looks at. The output "
         "is plain H.264 and plain JPEG.",
@@ -51,7 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from idse.cli import _steered  # brings numpy, which the process may want to load its own way
 
     words = _steered.separate(sys.argv[1:] if argv is None else argv)
-    args = build_parser(words).parse_args(words)
+    parser = build_parser(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.prog += f" {args.command}"
+        # As ffmpeg writes them.
+        short = any(re.match("-[a-z]{2}", word) for word in unknown)
+        hint = ": names of options begin with two dashes" if short else ""
+        parser.error(f"unrecognized arguments {' '.join(unknown)}{hint}")
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
     logging.basicConfig(level=level, format="idse: %(levelname)s: %(message)s", stream=sys.stderr)
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from idse.codecs.x264 import Encoder, load_library
 from idse.errors import InputError
+from idse.files import is_same_file
 from idse.pipeline.containers import output_format
 from idse.pipeline.driver import Driver, decoded_ahead, steered_ahead, until_frame
 from idse.pipeline.maps import RecordedMaps
@@ -81,7 +82,7 @@ def transcode(
     Raises
     ------
     InputError
-        The source, an option, or a map cannot be used.
+        The source, an option, or a map cannot be used, or the target is the source.
     OutputError
         The target cannot be written.
     CodecError
@@ -122,6 +123,8 @@ class _Transcode:
             raise InputError(
                 f"two passes read the source twice, which {source!r} cannot do: give a file"
             )
+        if is_same_file(source, target):
+            raise InputError(f"{target} is the input: name another file to write")
         check_fallback(encode, source)
         if encode.max_resolution is not None:
             check_limit(encode.max_resolution, encode, steering)
