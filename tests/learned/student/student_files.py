@@ -73,6 +73,11 @@ def metadata(ops, **changes):
     return {"format": "idse-student", "version": "1"} | texts
 
 
+def metadata_2(ops, **changes):
+    """Return a file's metadata of version 2."""
+    return metadata(ops, **changes) | {"version": "2", "units": json.dumps([0, 0])}
+
+
 def write_random(path, steps=None, seed=0, **changes):
     """Write a student with random weights."""
     ops, tensors = program_and_weights(PROGRAM if steps is None else steps, seed)

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from idse.learned.student.base import load_base
-from idse.learned.student.network import MEAN, STD, StudentNetwork, student_program
+from idse.learned.student.network import MEAN, STD, STILLS, VIDEO, StudentNetwork, student_program
 from idse.picture import Picture, PictureFormat
 from idse.vision import load_model
 
 pytestmark = pytest.mark.fast
 
 
-def test_the_base_sees_what_mobilenet_sees():
+@pytest.mark.parametrize(("kind", "count"), [(VIDEO, 30), (STILLS, 39)])
+def test_the_base_sees_what_mobilenet_sees(kind, count):
     original = load_model("mobilenet_v2", size=(96, 96))
-    network = StudentNetwork(*student_program(1), normalised=True).eval()
+    network = StudentNetwork(*student_program(1, kind), normalised=True).eval()
     load_base(network)
     form = PictureFormat(width=96, height=96, pix_fmt="yuv444p")
     random = np.random.default_rng(0)
@@ -31,4 +32,4 @@ def test_the_base_sees_what_mobilenet_sees():
     trained = [name for name, conv in network.convs.items() if conv.weight.requires_grad]
     assert all(name.startswith(("top", "conv")) for name in trained)
     assert len(network.convs) - len(trained) == 18
-    assert len(network.pretrained) == 30
+    assert len(network.pretrained) == count

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from idse.learned.student.distil import settle
 from idse.learned.student.examples import STRIDE, Raw, Unit, examples
+from idse.learned.student.network import StudentNetwork, student_program
 from idse.learned.student.teacher import LAGS, Lesson
 from idse.picture import PictureFormat
 
@@ -62,3 +65,15 @@ def test_pictures_are_set_beside_what_is_learned_of_their_group():
     for item in found[3:]:
         np.testing.assert_allclose(item.level, np.log(np.mean(scenes, 0)), rtol=1e-5)
     assert [item.weight for item in found] == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+
+
+def test_the_last_head_settles_on_a_mean_of_all():
+    network = StudentNetwork(*student_program(3), normalised=True).eval()
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = network(x)[0]
+    settle(network, (1.0, 0.0, 3.0))
+    with torch.inference_mode():
+        after = network(x)[0]
+    torch.testing.assert_close(after[:2], before[:2])
+    torch.testing.assert_close(after[2], 0.25 * before[0] + 0.75 * before[2])

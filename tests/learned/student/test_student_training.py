@@ -12,13 +12,15 @@ from idse.errors import InputError, ModelError
 from idse.learned.student import train as training
 from idse.learned.student.engine import Engine
 from idse.learned.student.examples import Example, Unit, to_macroblocks
-from idse.learned.student.export import folded, load_folded, write_student
-from idse.learned.student.file import read_student
+from idse.learned.student.export import exported, folded, resumed
+from idse.learned.student.file import read_student, write_student
 from idse.learned.student.judge import compare, rank_correlation, steering_gain
 from idse.learned.student.network import (
     MEAN,
     STD,
+    STILLS,
     STRIDE,
+    VIDEO,
     StudentNetwork,
     multiply_adds,
     student_program,
@@ -31,9 +33,9 @@ pytestmark = pytest.mark.fast
 TEACHER = {"size": [64, 64], "fit": "stretch", "stride": None}
 
 
-def network(heads=2, *, normalised=True, seed=0):
+def network(heads=2, *, normalised=True, seed=0, kind=VIDEO):
     torch.manual_seed(seed)
-    made = StudentNetwork(*student_program(heads), normalised=normalised)
+    made = StudentNetwork(*student_program(heads, kind), normalised=normalised)
     for norm in made.norms.values():
         torch.nn.init.uniform_(norm.running_var, 0.5, 2)
         torch.nn.init.normal_(norm.running_mean, 0, 0.2)
@@ -57,25 +59,36 @@ def examples(count=6, heads=2):
     return made
 
 
-def test_the_built_in_program_is_small():
-    ops, _ = student_program(3)
-    assert len(ops) < 64
-    assert multiply_adds(ops, 128, 224) < 105e6
-    weights = sum(value.nbytes for value in folded(network(3)).values())
-    assert weights < 1 << 20
+def written(path, made, heads=("a", "b"), **options):
+    """Write a network to a file, and read it again."""
+    units = [Unit(np.ones((3, 5, 5), np.float32), TEACHER)] * len(heads)
+    facts = {"blend": [1] * len(heads), "card": {}} | options
+    write_student(path, exported(made, heads=heads, units=units, **facts))
+    return read_student(path)
 
 
-def test_a_file_computes_what_the_network_does(tmp_path):
-    made = network()
-    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
+@pytest.mark.parametrize(
+    ("kind", "ops", "count", "weights"),
+    [(VIDEO, 64, 105e6, 310e3), (STILLS, 80, 135e6, 600e3)],
+)
+def test_the_built_in_programs_are_small(kind, ops, count, weights):
+    program, _ = student_program(4, kind)
+    assert len(program) < ops
+    assert multiply_adds(program, 128, 224) < count
+    assert sum(value.size for value in folded(network(4, kind=kind)).values()) < weights
+
+
+@pytest.mark.parametrize("kind", [VIDEO, STILLS])
+def test_a_file_computes_what_the_network_does(tmp_path, kind):
+    made = network(kind=kind)
     path = tmp_path / "a.safetensors"
-    write_student(path, made, heads=["a", "b"], blend=[1, 2], units=[unit] * 2, card={"seed": 3})
-    student = read_student(path)
+    student = written(path, made, blend=[1, 2], card={"seed": 3}, area=9216)
+    assert student.area == 9216
     assert student.heads == ("a", "b")
     assert student.blend == (1, 2)
     assert student.card == {"seed": 3}
     assert student.teachers == (TEACHER, TEACHER)
-    form = PictureFormat(width=224, height=128, pix_fmt="yuv444p")
+    form = PictureFormat(width=128, height=80, pix_fmt="yuv444p")
     random = np.random.default_rng(0)
     planes = tuple(random.integers(16, 240, shape).astype(np.uint8) for shape in form.plane_shapes)
     seen = (np.stack(planes) - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
@@ -85,34 +98,53 @@ def test_a_file_computes_what_the_network_does(tmp_path):
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-def test_students_start_from_others(tmp_path):
-    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
-    path = tmp_path / "a.safetensors"
-    made = network()
-    write_student(path, made, heads=["a", "b"], blend=[1, 1], units=[unit] * 2, card={})
-    other = network(2, normalised=False, seed=1)
-    load_folded(other, read_student(path), ["new", "b"])
+@pytest.mark.parametrize("kind", [VIDEO, STILLS])
+def test_students_start_from_others(tmp_path, kind):
+    made = network(kind=kind)
+    other = resumed(written(tmp_path / "a.safetensors", made), ["new", "b"])
+    assert other.ops == made.ops
+    assert other.output == made.output
+    assert not other.norms
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         before, after = made(x)[0], other(x)[0]
     torch.testing.assert_close(after[1], before[1], atol=0.02, rtol=0)
     torch.testing.assert_close(after[0], before.mean(0), atol=0.02, rtol=0)
+    more = resumed(written(tmp_path / "a.safetensors", made), ["a", "b", "new"])
+    with torch.inference_mode():
+        torch.testing.assert_close(more(x)[0, :2], before, atol=0.02, rtol=0)
 
 
-def test_only_students_of_the_same_program_are_a_start(tmp_path):
-    unit = Unit(np.ones((3, 5, 5), np.float32), TEACHER)
-    path = tmp_path / "a.safetensors"
-    write_student(path, network(1), heads=["a"], blend=[1], units=[unit], card={})
-    student = read_student(path)
+def test_what_is_resumed_is_trained_where_it_was_before(tmp_path):
+    made = network(kind=STILLS)
+    other = resumed(written(tmp_path / "a.safetensors", made), ["a", "b"])
+    trained = [
+        {name for name, conv in found.convs.items() if conv.weight.requires_grad}
+        for found in (made, other)
+    ]
+    assert trained[0] == trained[1]
+    assert len(other.pretrained) == len(made.pretrained) == 39
+
+
+def test_only_students_that_make_sense_are_a_start(tmp_path):
+    student = written(tmp_path / "a.safetensors", network(1), heads=["a"])
     tensors = dict(student.tensors)
     del tensors["base0.weight"]
-    lacking = dataclasses.replace(student, tensors=tensors)
     with pytest.raises(ModelError, match="base0"):
-        load_folded(network(1, normalised=False), lacking, ["a"])
-    wide = {"base0.weight": np.zeros((32, 5, 5, 3), np.float32)}
-    other = dataclasses.replace(student, tensors=student.tensors | wide)
-    with pytest.raises(ModelError, match="no start"):
-        load_folded(network(1, normalised=False), other, ["a"])
+        resumed(dataclasses.replace(student, tensors=tensors), ["a"])
+    wide = {"base1.weight": np.zeros((31, 3, 3, 1), np.float32)}
+    with pytest.raises(ModelError, match="base1"):
+        resumed(dataclasses.replace(student, tensors=student.tensors | wide), ["a"])
+    with pytest.raises(ModelError, match=r"deviations of \(1, 2, 3\)"):
+        resumed(dataclasses.replace(student, std=(1, 2, 3)), ["a"])
+    first = dataclasses.replace(student.ops[0], weight="first", bias="bias")
+    tensors = student.tensors | {
+        "first": student.tensors["base0.weight"],
+        "bias": student.tensors["base0.bias"],
+    }
+    ops = (first, *student.ops[1:])
+    with pytest.raises(ModelError, match="called 'first' and 'bias'"):
+        resumed(dataclasses.replace(student, ops=ops, tensors=tensors), ["a"])
 
 
 def test_runs_repeat_and_go_on_where_they_were_interrupted(tmp_path):
@@ -170,7 +202,9 @@ def test_nothing_to_learn_from():
         train(network(), held, TrainingPlan(steps=1))
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"seed": -1}, {"gentle": 0}]
+)
 def test_plans_are_checked(bad):
     with pytest.raises(InputError):
         TrainingPlan(**({"steps": 1} | bad))
@@ -196,12 +230,13 @@ def test_what_is_missed_costs_more_than_what_is_seen_too_much():
 
 def test_what_came_from_imagenet_is_trained_gently():
     made = network()
-    groups = training._adam(made, 1e-3).param_groups
+    groups = training._adam(made, TrainingPlan(steps=1, rate=1e-3, gentle=0.05)).param_groups
     gentle = {id(value) for value in groups[1]["params"]}
     names = {name for name, conv in made.convs.items() if id(conv.weight) in gentle}
     assert names
     assert all(name.startswith("top") for name in names)
-    assert groups[1]["initial_lr"] < groups[0]["initial_lr"] == 1e-3
+    assert groups[0]["initial_lr"] == 1e-3
+    assert groups[1]["initial_lr"] == pytest.approx(5e-5)
     counted = sum(len(group["params"]) for group in groups)
     assert counted == sum(value.requires_grad for value in made.parameters())
 

@@ -1,4 +1,4 @@
-"""What a student begins with: the first half of MobileNetV2, as it came from ImageNet."""
+"""What a student begins with: MobileNetV2 up to a 16th, or less, as it came from ImageNet."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ import torch
 from idse.errors import InputError
 from idse.learned.student.base import load_base
 from idse.learned.student.examples import Raw, examples, find_units, raw, scales
-from idse.learned.student.export import load_folded, write_student
+from idse.learned.student.export import exported, resumed
+from idse.learned.student.file import write_student
 from idse.learned.student.judge import judge
-from idse.learned.student.network import StudentNetwork, student_program
+from idse.learned.student.network import AREA, VIDEO, Kind, StudentNetwork, student_program
 from idse.learned.student.train import train
 from idse.vision.threads import one_thread
 
@@ -70,6 +71,7 @@ def collect(
     count: int,
     cache: Path,
     *,
+    area: int = AREA,
     progress: Callable[[Step], None] | None = None,
 ) -> list[Raw]:
     """Ask every teacher about every picture.
@@ -84,6 +86,8 @@ def collect(
         How many they are, for the progress.
     cache
         Folder that lessons are kept in.
+    area
+        Samples of the student's input: those of the student that it starts from.
     progress
         Called after every picture.
 
@@ -97,7 +101,14 @@ def collect(
     found = []
     for done, item in enumerate(pictures, 1):
         lessons = [teacher.lesson(item.picture, cache) for teacher in teachers]
-        kept = raw(item.picture, lessons, group=item.group, held=item.held, weight=item.weight)
+        kept = raw(
+            item.picture,
+            lessons,
+            group=item.group,
+            held=item.held,
+            weight=item.weight,
+            area=area,
+        )
         found.append(kept)
         if progress is not None:
             progress(Step(what="teachers", done=done, total=count))
@@ -115,6 +126,8 @@ def distil(
     blend: Sequence[float],
     cache: Path,
     mixture: Mapping[str, Sequence[float]] | None = None,
+    settled: Sequence[float] | None = None,
+    kind: Kind = VIDEO,
     start: StudentFile | None = None,
     facts: dict[str, Any] | None = None,
     progress: Callable[[Step], None] | None = None,
@@ -137,8 +150,15 @@ def distil(
     mixture
         As for `idse.learned.student.examples.examples`: a last head, called `MIXTURE`, of all
         teachers together.
+    settled
+        What every head counts in the geometric mean that takes the place of the last one when it is
+        trained, with a mixture: a head that has to guess what kind of picture it sees errs where
+        those of the teachers do not. None leaves it as it is.
+    kind
+        What to train where there is no start.
     start
-        A student whose weights are a start; None begins with random ones.
+        A student whose network is a start; None begins with MobileNetV2's way down, and random
+        weights beyond it.
     facts
         What the card says beside.
     progress
@@ -152,7 +172,7 @@ def distil(
     Raises
     ------
     InputError, ModelError, OutputError
-        As `train` and `write_student`.
+        As `train`, `resumed` and `write_student`.
     """
     units = find_units(raws, [teacher.description for teacher in teachers])
     means = scales(raws, units)
@@ -162,8 +182,8 @@ def distil(
     if mixture is not None:
         names, units = [*names, MIXTURE], [*units, units[0]]
     with one_thread():
-        network = _network(names, plan.seed, start)
-        checkpoint = cache / f"{_key(names, made, start)}.checkpoint"
+        network = _network(names, plan.seed, start, kind)
+        checkpoint = cache / f"{_key(network, names, made, start)}.checkpoint"
         cache.mkdir(parents=True, exist_ok=True)
         loss = train(
             network,
@@ -174,6 +194,8 @@ def distil(
             if progress is None
             else lambda p: progress(Step(what="training", done=p.step, total=p.steps, loss=p.loss)),
         )
+        if settled is not None:
+            settle(network, settled)
         card = {
             "teachers": described,
             "pictures": sum(not item.held for item in raws),
@@ -183,25 +205,54 @@ def distil(
             "held_out": _judged(network, made, names),
         }
         card |= facts or {}
-        write_student(out, network, heads=names, blend=blend, units=units, card=card)
+        area = AREA if start is None else start.area
+        student = exported(network, heads=names, blend=blend, units=units, card=card, area=area)
+        write_student(out, student)
     return card
 
 
-def _network(names: Sequence[str], seed: int, start: StudentFile | None) -> StudentNetwork:
-    ops, output = student_program(len(names))
+def _network(
+    names: Sequence[str], seed: int, start: StudentFile | None, kind: Kind
+) -> StudentNetwork:
+    if start is not None:
+        return resumed(start, names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = StudentNetwork(ops, output, normalised=start is None)
-    if start is None:
-        load_base(network)
-    else:
-        load_folded(network, start, names)
+        network = StudentNetwork(*student_program(len(names), kind), normalised=True)
+    load_base(network)
     return network
 
 
-def _key(names: Sequence[str], made: Sequence[Example], start: StudentFile | None) -> str:
-    """Return what a checkpoint's name says about the data it was made with."""
-    found = hashlib.sha256(" ".join(names).encode())
+def settle(network: StudentNetwork, shares: Sequence[float]) -> None:
+    """Put a geometric mean of all heads in the last one's place.
+
+    Units of teachers agree at a format in the middle of those that are trained on; that they differ
+    elsewhere by some tenths of a neper is left.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    shares
+        What each head counts.
+    """
+    last = next(op.name for op in network.ops if op.out == network.output)
+    conv = network.convs[last]
+    assert conv.bias is not None
+    with torch.no_grad():
+        weights = torch.tensor(shares) / sum(shares)
+        conv.weight[-1] = torch.tensordot(weights, conv.weight, 1)
+        conv.bias[-1] = weights @ conv.bias
+
+
+def _key(
+    network: StudentNetwork,
+    names: Sequence[str],
+    made: Sequence[Example],
+    start: StudentFile | None,
+) -> str:
+    """Return what a checkpoint's name says about what it was made with."""
+    found = hashlib.sha256(f"{' '.join(names)} {network.ops}".encode())
     for item in made:
         found.update(item.planes.tobytes() + item.target.tobytes() + bytes([item.held]))
         found.update(item.level.tobytes() + np.float64(item.weight).tobytes())

@@ -78,10 +78,16 @@ class Example:
 
 
 def raw(
-    picture: Picture, lessons: Sequence[Lesson], *, group: str, held: bool, weight: float = 1.0
+    picture: Picture,
+    lessons: Sequence[Lesson],
+    *,
+    group: str,
+    held: bool,
+    weight: float = 1.0,
+    area: int = AREA,
 ) -> Raw:
     """Return the little that is needed of a picture: its planes as the student sees them."""
-    planes = student_planes(picture, area=AREA, multiple=MULTIPLE)
+    planes = student_planes(picture, area=area, multiple=MULTIPLE)
     normalised = (planes - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
     return Raw(normalised.astype(np.float32), picture.format, tuple(lessons), group, held, weight)
 

@@ -1,30 +1,28 @@
-"""From trained networks to students' files (see `idse.learned.student.file`), and back."""
+"""From trained networks to what students' files hold, and back."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save
 
 from idse.errors import ModelError
-from idse.files import write_atomically
-from idse.learned.student.file import FORMAT, VERSION
+from idse.learned.student.engine import Engine
+from idse.learned.student.file import StudentFile, StudentOp
 from idse.learned.student.network import AREA, EPSILON, MEAN, MULTIPLE, STD, Op, StudentNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
     from torch import Tensor, nn
 
     from idse.learned.student.examples import Unit
-    from idse.learned.student.file import StudentFile
 
-Arrays = dict[str, "npt.NDArray[Any]"]
+Arrays = dict[str, "npt.NDArray[np.float32]"]
+
+_WEIGHT, _BIAS = ".weight", ".bias"
 
 
 def folded(network: StudentNetwork) -> Arrays:
@@ -33,7 +31,7 @@ def folded(network: StudentNetwork) -> Arrays:
     Returns
     -------
     dict
-        ``NAME.weight``, float16 ``(out, rows, columns, in / groups)``, and ``NAME.bias``, float32.
+        ``NAME.weight``, float32 ``(out, rows, columns, in / groups)``, and ``NAME.bias``, float32.
     """
     found: Arrays = {}
     with torch.no_grad():
@@ -43,8 +41,9 @@ def folded(network: StudentNetwork) -> Arrays:
             if name in network.norms:
                 scale, shift = _affine(network.norms[name])
                 weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-            found[f"{name}.weight"] = weight.permute(0, 2, 3, 1).contiguous().numpy().astype("f2")
-            found[f"{name}.bias"] = bias.numpy().astype("f4")
+            shaped = weight.permute(0, 2, 3, 1).contiguous()
+            found[f"{name}{_WEIGHT}"] = shaped.numpy().astype(np.float32)
+            found[f"{name}{_BIAS}"] = bias.numpy().astype(np.float32)
     return found
 
 
@@ -55,98 +54,123 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, state["bias"] - state["running_mean"] * scale
 
 
-def described(ops: Sequence[Op]) -> list[dict[str, Any]]:
-    """Return a program as the file has it."""
-    found: list[dict[str, Any]] = []
-    for op in ops:
-        item: dict[str, Any] = {"op": op.op, "out": op.out}
-        item["in"] = list(op.inputs) if len(op.inputs) > 1 else op.inputs[0]
-        if op.op in {"conv", "add"}:
-            item["activation"] = op.activation
-        if op.op == "conv":
-            item |= {"weight": f"{op.name}.weight", "bias": f"{op.name}.bias"}
-            item |= {"stride": op.stride, "groups": op.channels if op.depthwise else 1}
-        found.append(item)
-    return found
-
-
-def write_student(
-    path: Path,
+def exported(
     network: StudentNetwork,
     *,
     heads: Sequence[str],
     blend: Sequence[float],
     units: Sequence[Unit],
     card: Mapping[str, Any],
-) -> None:
-    """Write a student.
+    area: int = AREA,
+) -> StudentFile:
+    """Return a student, for `idse.learned.student.file.write_student`.
 
     Parameters
     ----------
-    path
-        Where to.
     network
         Trained.
     heads, blend, units
         Names of the teachers, what each counts in the default map, and their units.
     card
         How it was made.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
+    area
+        Samples of the input that it was trained on.
     """
-    autocorrelation = np.stack([unit.autocorrelation for unit in units]).astype(np.float32)
-    facts = {
-        "input": described_input(),
-        "heads": list(heads),
-        "blend": list(blend),
-        "teachers": [dict(unit.teacher) for unit in units],
-        "program": described(network.ops),
-        "map": network.output,
-        "card": dict(card),
-    }
-    metadata = {name: json.dumps(value) for name, value in facts.items()}
-    metadata |= {"format": FORMAT, "version": VERSION}
-    data = save(folded(network) | {"autocorrelation": autocorrelation}, metadata)
-    write_atomically(path, data)
+    return StudentFile(
+        area=area,
+        multiple=MULTIPLE,
+        mean=MEAN,
+        std=STD,
+        heads=tuple(heads),
+        blend=tuple(blend),
+        teachers=tuple(dict(unit.teacher) for unit in units),
+        ops=tuple(_described(op) for op in network.ops),
+        map=network.output,
+        tensors=folded(network),
+        autocorrelation=np.stack([unit.autocorrelation for unit in units]).astype(np.float32),
+        card=dict(card),
+    )
 
 
-def load_folded(network: StudentNetwork, student: StudentFile, heads: Sequence[str]) -> None:
-    """Take over a student's weights, as a start for another one.
+def _described(op: Op) -> StudentOp:
+    conv = op.op == "conv"
+    return StudentOp(
+        op=op.op,
+        inputs=op.inputs,
+        out=op.out,
+        relu=op.activation == "relu",
+        weight=f"{op.name}{_WEIGHT}" if conv else "",
+        bias=f"{op.name}{_BIAS}" if conv else "",
+        stride=op.stride,
+        groups=op.channels if op.depthwise else 1,
+    )
+
+
+def resumed(student: StudentFile, heads: Sequence[str]) -> StudentNetwork:
+    """Return a network that goes on from what a student has learned.
 
     Parameters
     ----------
-    network
-        Not normalised.
     student
-        Of the same program, but for the number of heads.
+        As `exported` returned it, and as it is read from a file.
     heads
-        Those of ``network``. One that the student has too begins as it is there, others as the
-        mean of all.
+        Of the network. One that the student has too begins as it is there, others as the mean of
+        all.
 
     Raises
     ------
     ModelError
-        The student is of another program.
+        The student cannot be run, or was not made by `exported`.
+    LibraryLoadError
+        The library that runs students is missing.
     """
-    last = next(op.name for op in network.ops if op.out == network.output)
+    Engine(student)  # what runs operations checks whether they fit together
+    if (student.multiple, student.mean, student.std) != (MULTIPLE, MEAN, STD):
+        raise ModelError(
+            f"a student whose input has a mean of {student.mean}, deviations of {student.std} and "
+            f"sides that are multiples of {student.multiple} is no start for another one"
+        )
+    tensors = dict(student.tensors)
+    last = [op for op in student.ops if op.out == student.map]
+    for name in {name for op in last for name in (op.weight, op.bias)} & set(tensors):
+        tensors[name] = _rows(tensors[name], student.heads, heads)
+    network = StudentNetwork(_program(student, tensors), student.map, normalised=False)
     with torch.no_grad():
         for name, conv in network.convs.items():
-            weight, bias = (student.tensors.get(f"{name}.{part}") for part in ("weight", "bias"))
-            if weight is None or bias is None or conv.bias is None:
-                raise ModelError(f"a student without {name} is no start for this one")
-            if name == last:
-                weight, bias = (_rows(value, student.heads, heads) for value in (weight, bias))
-            shaped = torch.from_numpy(weight).permute(0, 3, 1, 2)
-            if shaped.shape != conv.weight.shape:
-                raise ModelError(
-                    f"a student whose {name} is {tuple(shaped.shape)} is no start for one of "
-                    f"{tuple(conv.weight.shape)}"
-                )
-            conv.weight.copy_(shaped)
-            conv.bias.copy_(torch.from_numpy(bias))
+            assert conv.bias is not None
+            conv.weight.copy_(torch.from_numpy(tensors[f"{name}{_WEIGHT}"]).permute(0, 3, 1, 2))
+            conv.bias.copy_(torch.from_numpy(tensors[f"{name}{_BIAS}"]))
+    return network
+
+
+def _program(student: StudentFile, tensors: Mapping[str, npt.NDArray[np.float32]]) -> list[Op]:
+    """Return the operations of a student, which fit together."""
+    channels = {0: len(MEAN)}
+    found: list[Op] = []
+    for op in student.ops:
+        conv = op.op == "conv"
+        name = op.weight.removesuffix(_WEIGHT)
+        if conv and ((op.weight, op.bias) != (name + _WEIGHT, name + _BIAS) or "." in name):
+            raise ModelError(
+                f"a student whose weights are called {op.weight!r} and {op.bias!r} is no start for "
+                f"another one: expected NAME{_WEIGHT} and NAME{_BIAS}"
+            )
+        shape = tensors[op.weight].shape if conv else (channels[op.inputs[0]], 1)
+        made = Op(
+            op=op.op,
+            inputs=op.inputs,
+            out=op.out,
+            activation="relu" if op.relu else "none",
+            name=name,
+            channels=shape[0],
+            kernel=shape[1],
+            stride=op.stride,
+            depthwise=op.groups > 1,
+        )
+        found.append(made)
+        whole = [channels[i] for i in op.inputs]
+        channels[op.out] = sum(whole) if op.op == "concat" else made.channels
+    return found
 
 
 def _rows(
@@ -155,8 +179,3 @@ def _rows(
     mean = values.mean(0)
     rows = [values[known.index(name)] if name in known else mean for name in wanted]
     return np.stack(rows).astype(np.float32)
-
-
-def described_input() -> dict[str, Any]:
-    """Return what the file says about the network's input."""
-    return {"area": AREA, "multiple": MULTIPLE, "mean": list(MEAN), "std": list(STD)}

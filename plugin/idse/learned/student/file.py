@@ -1,6 +1,6 @@
-"""Students' files, read without torch and checked: what is in one may come from anywhere.
+"""Students' files: written, and read and checked without torch, for one may come from anywhere.
 
-One safetensors file. Metadata: ``format`` ``"idse-student"``, ``version`` ``"1"`` and, as JSON,
+One safetensors file. Metadata: ``format`` ``"idse-student"``, ``version`` ``"2"`` and, as JSON,
 
 - ``input``: ``area`` and ``multiple`` as for `idse.learned.student.resize.input_size`, and ``mean``
   and ``std`` of Y, Cb and Cr in code values of 8 bit and limited range;
@@ -8,32 +8,43 @@ One safetensors file. Metadata: ``format`` ``"idse-student"``, ``version`` ``"1"
 - ``blend``: what each of them counts in the sum that the student stands for;
 - ``teachers``: for each head ``size``, ``fit`` and ``stride`` of the network's input, see
   `idse.learned.student.spectrum`;
+- ``units``: for each head which of the autocorrelations is its own;
 - ``program``: operations over numbered buffers, of which 0 is the input, and ``map``, the number of
   the result: natural logarithms of importance;
 - ``card``: how the student was made.
 
-Tensors: weights of convolutions ``(out, rows, columns, in / groups)``, float16 or float32, their
-biases, float32 ``(out,)``, and ``autocorrelation``, float32 ``(heads, 3, lags, lags)``.
+Tensors: weights of convolutions ``(out, rows, columns, in / groups)``, float16, float32, or int8
+beside ``NAME.scale``, ``(out,)``, that each output's are multiplied by
+(`idse.learned.student.rounding`); their biases ``(out,)``; and ``autocorrelation``
+``(units, 3, (lags * lags + 1) / 2)``: of planes of ``lags x lags``, which are the same when both
+lags change their sign, the samples up to the middle one. All of these are float16 or float32.
+
+Version ``"1"``, which is still read, has no int8, no ``units``, and whole planes of every head.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
+from safetensors.numpy import save
 
 from idse.errors import ModelError
+from idse.files import write_atomically
+from idse.learned.student.rounding import restored, rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 FORMAT = "idse-student"
-VERSION = "1"
+VERSION = "2"
+_FIRST = "1"
 
 # What `native/student` takes; the numbers of a program come from a file.
 _MAX_BYTES = 64 << 20
@@ -41,6 +52,13 @@ _MAX_HEADS = 64
 _MAX_LAGS = 255
 _PLANES = 3
 _AUTOCORRELATION = "autocorrelation"
+# What the name of rounded weights is followed by in that of their scales.
+_SCALE = ".scale"
+# Weights of a convolution that are not worth rounding. Those near the input are among them, where
+# it does most harm.
+_FEW = 512
+# Digits of the card's numbers.
+_DIGITS = 6
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 
@@ -88,7 +106,8 @@ class StudentFile:
     tensors
         Weights and biases by name, float32 and finite.
     autocorrelation
-        float32 ``(heads, 3, lags, lags)``, lags odd: of the teachers' gradients.
+        float32 ``(heads, 3, lags, lags)``, lags odd: of the teachers' gradients. Each plane is the
+        same when both lags change their sign.
     card
         How the student was made.
     """
@@ -137,15 +156,84 @@ def read_student(path: Path) -> StudentFile:
         raise ModelError(f"student {path} is damaged: {what}") from error
 
 
+def write_student(path: Path, student: StudentFile) -> None:
+    """Write a student.
+
+    Weights are rounded to int8, what they are few of to float16, as all other tensors are. Half of
+    the autocorrelations is kept, and each once.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    weights = {op.weight for op in student.ops if op.op == "conv"}
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for name, value in student.tensors.items():
+        if name in weights and value.size > _FEW:
+            tensors[name], scale = rounded(value)
+            tensors[name + _SCALE] = _halved(scale)
+        else:
+            tensors[name] = _halved(value)
+    units: list[int] = []
+    kept: list[npt.NDArray[np.float32]] = []
+    for planes in student.autocorrelation:
+        same = [k for k, other in enumerate(kept) if np.array_equal(planes, other)]
+        units.append(same[0] if same else len(kept))
+        if not same:
+            kept.append(planes)
+    flat = np.stack(kept).reshape(len(kept), _PLANES, -1)
+    tensors[_AUTOCORRELATION] = _halved(flat[..., : flat.shape[-1] // 2 + 1])
+    facts = {
+        "input": {name: getattr(student, name) for name in ("area", "multiple", "mean", "std")},
+        "heads": student.heads,
+        "blend": student.blend,
+        "teachers": student.teachers,
+        "units": units,
+        "program": [_described(op) for op in student.ops],
+        "map": student.map,
+        "card": _short(dict(student.card)),
+    }
+    metadata = {name: json.dumps(value, separators=(",", ":")) for name, value in facts.items()}
+    write_atomically(path, save(tensors, metadata | {"format": FORMAT, "version": VERSION}))
+
+
+def _halved(value: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Return numbers as float16 unless one is too large for it."""
+    fits = np.abs(value).max(initial=0) <= np.finfo(np.float16).max
+    return value.astype(np.float16 if fits else np.float32)
+
+
+def _described(op: StudentOp) -> dict[str, Any]:
+    """Return an operation as the file has it: without what goes without saying."""
+    found: dict[str, Any] = {"op": op.op, "out": op.out}
+    found["in"] = list(op.inputs) if len(op.inputs) > 1 else op.inputs[0]
+    if op.relu:
+        found["activation"] = "relu"
+    if op.op == "conv":
+        found |= {"weight": op.weight, "bias": op.bias}
+        found |= {name: n for name in ("stride", "groups") if (n := getattr(op, name)) != 1}
+    return found
+
+
+def _short(value: object) -> object:
+    """Return what a card holds, with numbers of few digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {name: _short(item) for name, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _check_version(path: Path, described: Mapping[str, str]) -> None:
     if described.get("format") != FORMAT:
         raise ModelError(
             f"{path} is no student: its format is {described.get('format')!r}, not {FORMAT!r}"
         )
-    if described.get("version") != VERSION:
+    if described.get("version") not in {_FIRST, VERSION}:
         raise ModelError(
             f"{path} has student version {described.get('version')!r}, this idse reads "
-            f"{VERSION!r}: make it again with idse distill"
+            f"{_FIRST!r} and {VERSION!r}: make it again with idse distill"
         )
 
 
@@ -167,6 +255,16 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
         raise ValueError(f"std {list(std)} must be above 0")
     if not isinstance(facts["card"], dict):
         raise TypeError("card is no object")
+    if described["version"] == _FIRST:
+        units = list(range(len(heads)))
+        planes = _floats(_AUTOCORRELATION, tensors[_AUTOCORRELATION])
+    else:
+        units = [
+            _whole(n, "units", 0, _MAX_HEADS)
+            for n in _some(json.loads(described["units"]), "units", most=_MAX_HEADS)
+        ]
+        tensors = _unrounded(tensors)
+        planes = _unfolded(_floats(_AUTOCORRELATION, tensors[_AUTOCORRELATION]))
     weights = {
         name: _floats(name, value) for name, value in tensors.items() if name != _AUTOCORRELATION
     }
@@ -181,19 +279,37 @@ def _student(described: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any
         ops=tuple(_op(item) for item in _some(facts["program"], "program", most=256)),
         map=_whole(facts["map"], "map", 0, 255),
         tensors=weights,
-        autocorrelation=_autocorrelation(tensors, len(heads)),
+        autocorrelation=_autocorrelation(planes, units, len(heads)),
         card=facts["card"],
     )
 
 
 def _autocorrelation(
-    tensors: Mapping[str, npt.NDArray[Any]], heads: int
+    planes: npt.NDArray[np.float32], units: Sequence[int], heads: int
 ) -> npt.NDArray[np.float32]:
-    found = _floats(_AUTOCORRELATION, tensors[_AUTOCORRELATION])
-    lags = found.shape[-1] if found.ndim == 4 else 0
-    if found.shape != (heads, _PLANES, lags, lags) or not lags % 2 or lags > _MAX_LAGS:
-        raise ValueError(f"autocorrelation is {found.shape}, expected ({heads}, 3, lags, lags)")
-    return found
+    """Check autocorrelations, and return one for each head."""
+    lags = planes.shape[-1] if planes.ndim == 4 else 0
+    count = len(planes) if planes.ndim else 0
+    if planes.shape != (count, _PLANES, lags, lags) or not lags % 2 or lags > _MAX_LAGS:
+        raise ValueError(f"autocorrelation is {planes.shape}, expected (units, 3, lags, lags)")
+    if len(units) != heads or max(units) >= count:
+        raise ValueError(
+            f"autocorrelation is {planes.shape}: units {list(units)} are not one of {count} for "
+            f"each of {heads} heads"
+        )
+    return planes[list(units)]
+
+
+def _unfolded(halves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return whole planes of those up to their middle."""
+    count = halves.shape[-1] if halves.ndim == 3 else 0
+    lags = math.isqrt(max(2 * count - 1, 0))
+    if lags * lags != 2 * count - 1 or lags > _MAX_LAGS:
+        raise ValueError(
+            f"autocorrelation is {halves.shape}, expected (units, 3, (lags * lags + 1) / 2)"
+        )
+    whole = np.concatenate([halves, halves[..., -2::-1]], axis=-1)
+    return whole.reshape(*halves.shape[:2], lags, lags)
 
 
 def _teacher(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,6 +346,19 @@ def _op(item: Mapping[str, Any]) -> StudentOp:
         stride=_whole(item.get("stride", 1), "stride", 1, 2),
         groups=_whole(item.get("groups", 1), "groups", 1, 1 << 16),
     )
+
+
+def _unrounded(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Return tensors without scales: int8 has been multiplied by them."""
+    found = dict(tensors)
+    for name, value in tensors.items():
+        if value.dtype != np.int8:
+            continue
+        scale = _floats(name + _SCALE, found.pop(name + _SCALE))
+        if scale.shape != value.shape[:1]:
+            raise ValueError(f"{name}{_SCALE} is {scale.shape}, expected {value.shape[:1]}")
+        found[name] = restored(value, scale)
+    return found
 
 
 def _floats(name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -1,11 +1,11 @@
 """The student as a program of few operations, which torch trains and a small kernel runs.
 
-The way down is the first half of MobileNetV2 with the weights that it learned on ImageNet (its
-activations not bounded at 6): some hundreds of pictures teach such a network what a teacher looks
-at, but not what objects are. What is finer than a 16th of the input stays as it came; from there
-on weights are trained: those at a 16th gently, where a mean over the whole picture says how much it
-matters beside others, and those of the way up to a quarter, where each head says how the importance
-is spread. Batch normalisation is there in training from scratch only.
+The way down is MobileNetV2 up to a 16th of the input, or less, with the weights that it learned on
+ImageNet (its activations not bounded at 6): some hundreds of pictures teach such a network what a
+teacher looks at, but not what objects are. What is finer than a 16th of the input stays as it came;
+from there on weights are trained: those at a 16th gently, where a mean over the whole picture says
+how much it matters beside others, and those of the way up to a quarter, where each head says how
+the importance is spread. Batch normalisation is there in training from scratch only.
 """
 
 from __future__ import annotations
@@ -36,11 +36,38 @@ EPSILON = 1e-5
 # "MobileNetV2: Inverted Residuals and Linear Bottlenecks", up to a 16th of the input.
 _STEM = 32
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2))
-# Channels on the way up, at a 4th, an 8th and a 16th of the input, and residual blocks there.
+# The first of them whose weights are trained: the first at a 16th.
+_TRAINED = 3
+# Channels on the way up, at a 4th, an 8th and a 16th of the input.
 _WIDTHS = (32, 64, 96)
-_DEPTHS = (1, 1, 2)
 # Prefixes of the names of what came from ImageNet: what is not trained, and what is.
 _BASE, _TOP = "base", "top"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What tells students for videos and for still pictures apart.
+
+    Attributes
+    ----------
+    stages
+        Of MobileNetV2, see the table.
+    depths
+        Residual blocks on the way up, at a 4th, an 8th and a 16th of the input.
+    gentle
+        Share of the rate at which weights are trained that came from ImageNet.
+    """
+
+    stages: tuple[tuple[int, int, int, int], ...]
+    depths: tuple[int, int, int]
+    gentle: float
+
+
+# Half of MobileNetV2, and all that sees a 16th of the input: 13 of its 17 blocks in place of 10.
+# Photographs are of more things than a few cameras see: more is known of them beforehand, and few
+# pictures soon teach a network to forget it.
+VIDEO = Kind(stages=_STAGES, depths=(1, 1, 2), gentle=0.3)
+STILLS = Kind(stages=(*_STAGES, (6, 96, 3, 1)), depths=(1, 1, 1), gentle=0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +162,12 @@ class _Builder:
         return self.simple("add", x, change, activation="relu")
 
 
-def _base(b: _Builder) -> list[int]:
+def _base(b: _Builder, kind: Kind) -> list[int]:
     """Append the way down; return the buffers at a 4th, an 8th and a 16th of the input."""
     x = b.conv(0, _STEM, kernel=3, stride=2)
     levels: list[int] = []
-    for expansion, channels, repeats, first in _STAGES:
-        if len(levels) == len(_STAGES) - 1:
+    for expansion, channels, repeats, first in kind.stages:
+        if len(levels) == _TRAINED:
             b.prefix = _TOP
         for repeat in range(repeats):
             wide = x if expansion == 1 else b.conv(x, expansion * b.channels[x])
@@ -148,21 +175,21 @@ def _base(b: _Builder) -> list[int]:
             found = b.conv(deep, channels, activation="none")
             x = b.simple("add", x, found) if repeat else found
         levels.append(x)
-    return levels[1:]
+    return [*levels[1:_TRAINED], x]
 
 
-def student_program(heads: int) -> tuple[list[Op], int]:
+def student_program(heads: int, kind: Kind = VIDEO) -> tuple[list[Op], int]:
     """Return the operations of a student with so many heads, and the buffer of its map."""
     b = _Builder()
-    *levels, x = _base(b)
+    *levels, x = _base(b, kind)
     b.prefix = "conv"
     x = b.conv(x, _WIDTHS[-1])
-    for _ in range(_DEPTHS[-1]):
+    for _ in range(kind.depths[-1]):
         x = b.residual(x, kernel=5)
     whole = b.conv(b.conv(b.simple("mean", x), _WIDTHS[-1]), _WIDTHS[-1], activation="none")
     x = b.simple("add", x, whole, activation="relu")
     for level, width, depth in zip(
-        reversed(levels), reversed(_WIDTHS[:-1]), reversed(_DEPTHS[:-1]), strict=True
+        reversed(levels), reversed(_WIDTHS[:-1]), reversed(kind.depths[:-1]), strict=True
     ):
         up = b.simple("upsample", b.conv(x, width, activation="none"))
         beside = b.conv(level, width, activation="none")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from idse.errors import InputError, ModelError
 from idse.files import write_atomically
+from idse.learned.student.network import VIDEO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +36,6 @@ _ALPHA = 0.5
 # Errors beyond so many nepers count linearly: sketches are noisy, and pictures surprising.
 _HUBER = 1.0
 _WARM_UP = 100
-# Share of the rate at which weights are trained that came from ImageNet.
-_GENTLE = 0.3
 # A step sees pictures of so many shapes.
 _PARTS = 2
 _CLIP = 2.0
@@ -56,18 +55,23 @@ class TrainingPlan:
         tenth) and falling to nothing as a cosine.
     seed
         Of order and flips, and of the first weights where there are none.
+    gentle
+        Share of the rate at which weights are trained that came from ImageNet.
     """
 
     steps: int
     batch: int = 16
     rate: float = 3e-3
     seed: int = 0
+    gentle: float = VIDEO.gentle
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise InputError(f"{self.steps} steps of {self.batch} pictures: at least 1 of 1")
         if not 0 < self.rate < 1 or self.seed < 0:
             raise InputError(f"rate {self.rate} must be within 0 and 1, seed {self.seed} from 0 on")
+        if not 0 < self.gentle <= 1:
+            raise InputError(f"gentle {self.gentle} must be above 0, and 1 at most")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +166,7 @@ def train(
         raise InputError("there are no pictures to learn from: give more of them")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [value for value in network.parameters() if value.requires_grad]
-    adam = _adam(network, plan.rate)
+    adam = _adam(network, plan)
     key = str(asdict(plan) | {"pictures": len(learned), "heads": len(learned[0].target)})
     begin, mean = _resume(network, adam, checkpoint, key)
     looks = _Looks.of(network, learned)
@@ -193,15 +197,18 @@ def train(
     return mean
 
 
-def _adam(network: StudentNetwork, rate: float) -> torch.optim.AdamW:
+def _adam(network: StudentNetwork, plan: TrainingPlan) -> torch.optim.AdamW:
     """Return what trains a network: gently what it has learned from more pictures than these."""
     gentle = {id(value) for conv in network.pretrained for value in conv.parameters()}
     trained = [value for value in network.parameters() if value.requires_grad]
     groups = [
-        {"params": [v for v in trained if id(v) not in gentle], "initial_lr": rate},
-        {"params": [v for v in trained if id(v) in gentle], "initial_lr": _GENTLE * rate},
+        {"params": [v for v in trained if id(v) not in gentle], "initial_lr": plan.rate},
+        {
+            "params": [v for v in trained if id(v) in gentle],
+            "initial_lr": plan.gentle * plan.rate,
+        },
     ]
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=_DECAY)
+    return torch.optim.AdamW(groups, lr=plan.rate, weight_decay=_DECAY)
 
 
 def _pace(step: int, steps: int) -> float:
