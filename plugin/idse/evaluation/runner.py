@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Self
 
 from idse.errors import CodecError, InputError
@@ -16,6 +15,7 @@ from idse.evaluation.comparison import RatePoint
 from idse.evaluation.decoding import decode_clip
 from idse.evaluation.fingerprint import file_digest
 from idse.evaluation.sources import Clip, Images
+from idse.processes import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,8 +75,6 @@ class Progress:
 
 
 def _start_worker() -> None:
-    # Ctrl-C ends a worker and the program it runs; the one that tells of it is the parent.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # One message per picture of an odd size and encode would be thousands.
     logging.getLogger("idse").setLevel(logging.ERROR)
 
@@ -121,10 +119,8 @@ class Runner:
     def __init__(self, jobs: int, *, progress: Callable[[Progress], None] | None = None) -> None:
         if jobs < 1:
             raise InputError(f"jobs {jobs} must be at least 1")
-        # torch does not survive a fork.
-        self._pool = ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=_start_worker
-        )
+        # Ctrl-C ends a worker and the program it runs.
+        self._pool = Workers(jobs, interrupt=signal.SIG_DFL, begin=_start_worker)
         self._progress = progress
 
     def __enter__(self) -> Self:

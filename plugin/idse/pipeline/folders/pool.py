@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from idse.processes import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -71,11 +73,11 @@ class Pool(Generic[T, R]):
 
     def _until_lost(self, source: Iterator[T], jobs: int, lost: list[T]) -> Iterator[tuple[T, R]]:
         """Run tasks until there are none, or a process died; put what was under way into lost."""
-        pool = ProcessPoolExecutor(
+        pool = Workers(
             jobs,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(self._start, self._arguments),
+            interrupt=signal.SIG_IGN,
+            begin=_begin,
+            arguments=(self._start, self._arguments),
         )
         running: dict[Future[R], T] = {}
         try:
@@ -105,8 +107,7 @@ class Pool(Generic[T, R]):
 
 
 def _begin(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    """Set up a process: it ends with its parent, and leaves Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set up a process: it ends with its parent."""
     # As many processes as cores: threads inside them would only get in each other's way.
     os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_follow_parent, name="follow parent", daemon=True).start()
