@@ -109,14 +109,14 @@ def test_what_cannot_be_decoded(tmp_path, capsys):
     (tmp_path / "there.png").touch()
     for source, target, options, word in (
         (CODED, "out.png", other, "which is not here"),
-        (CODED, "out.png", ("--vae-model", "none.safetensors"), "none.safetensors"),
         (CODED, "out", MODEL, "--format"),
         (CODED, "out.xyz", MODEL, ".xyz"),
         (CODED, "there.png", MODEL, "exists"),
         (CODED, "none/out.png", MODEL, "no folder"),
         (CODED, "out.png", (*MODEL, "--format", "nonesuch"), "nonesuch"),
-        (damaged, "out.png", MODEL, "damaged"),
-        (DECODED, "out.png", MODEL, "not a VAE stream"),
+        (CODED, "out.png", ("--vae-model", "none.safetensors"), "none.safetensors: No such file"),
+        (damaged, "out.png", MODEL, f"cannot decode {damaged}: "),
+        (DECODED, "out.png", MODEL, f"cannot decode {DECODED}: not a VAE stream"),
         (tmp_path / "missing.ivae", "out.png", MODEL, "No such file"),
     ):
         assert main(["decode", str(source), str(tmp_path / target), *options]) == 2

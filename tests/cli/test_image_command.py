@@ -381,3 +381,15 @@ def test_the_help_teaches():
     assert process.returncode == 0
     for word in ("examples:", "--target-bytes", "--accuracy", "Exit code"):
         assert word in out
+
+
+@FAST
+def test_standard_input_and_large_targets_are_called_what_they_are(
+    picture, tmp_path, capsys, monkeypatch
+):
+    for data, code in ((b"", 2), (picture.read_bytes(), 0)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert idse("-", tmp_path / "out.jpg", *LEFT, "--target-bytes", 1234567) == code
+    said = capsys.readouterr()
+    assert "cannot read standard input: it is no picture" in said.err
+    assert "asked for target-bytes 1234567" in said.out

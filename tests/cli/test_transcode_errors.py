@@ -132,6 +132,7 @@ def test_maps_that_do_not_fit(clip, tmp_path):
     safetensors.numpy.save_file(tensors, bad, metadata)
     assert_refused(idse(clip, out, "--maps", bad), folder, "nan", "row 2", "column 3")
     assert_refused(idse(clip, out, "--maps", tmp_path / "none"), folder, "none")
+    assert_refused(idse(clip, out, "--maps", folder), folder, "maps", "it is a folder")
 
 
 @pytest.mark.parametrize(

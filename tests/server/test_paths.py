@@ -38,8 +38,9 @@ def test_one_server_at_a_time_and_what_a_killed_one_left_is_no_hindrance(tmp_pat
 def test_what_is_no_socket_is_left_alone(tmp_path):
     path = tmp_path / "s"
     path.write_text("mine")
-    with pytest.raises(OutputError, match="cannot listen"):
+    with pytest.raises(OutputError, match="which is no socket: name another path"):
         SocketFile(path)
+    assert not list(tmp_path.glob("*.lock"))
     assert path.read_text() == "mine"
     with pytest.raises(OutputError, match="cannot listen"):
         SocketFile(path / "below")

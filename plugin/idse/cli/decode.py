@@ -70,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise InputError(f"cannot read {args.source}: {error.strerror or error}") from error
-    image = Image.fromarray(codec_of(tuple(args.vae_model)).decode(data))
+    codec = codec_of(tuple(args.vae_model))
+    try:
+        image = Image.fromarray(codec.decode(data))
+    except InputError as error:
+        name = "standard input" if args.source == "-" else args.source
+        raise InputError(f"cannot decode {name}: {error}") from error
     try:
         if args.target == "-":
             image.save(sys.stdout.buffer, form)

@@ -116,7 +116,8 @@ def _run_single(args: argparse.Namespace) -> int:
     check_results([args.map_picture], keep=[args.source, *targets.values()])
     check_name(targets["jpeg"], "JPEG")
     check_name(args.map_picture, "PNG")
-    source = read_image(sys.stdin.buffer.read() if args.source == "-" else args.source)
+    given = sys.stdin.buffer.read() if args.source == "-" else args.source
+    source = read_image(given, name="standard input")
     encoder = JpegEncoder(
         model=None if steering is None else steering.models,
         n_s=args.n_s,

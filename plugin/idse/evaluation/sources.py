@@ -326,7 +326,8 @@ def _probe(path: Path) -> tuple[int, float]:
             rate = container.streams.video[0].average_rate
             frames = sum(1 for packet in container.demux(video=0) if packet.size)
     except (OSError, av.FFmpegError) as error:
-        raise InputError(f"clip {path} cannot be read: {error}") from error
+        reason = error.strerror or error
+        raise InputError(f"clip {path} cannot be read: {reason}") from error
     if not frames or not rate:
         raise InputError(f"{path} has no video frames, or no frame rate")
     return frames, float(rate)

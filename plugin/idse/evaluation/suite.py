@@ -109,7 +109,8 @@ def load_suite(name: str) -> Suite:
             text, base = Path(name).read_text("utf-8"), Path(name).parent
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(built_in())
-        raise InputError(f"suite {name!r} is no file, nor one of {known}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"suite {name!r} is no file, nor one of {known}: {reason}") from error
     try:
         return _suite(tomllib.loads(text), base)
     except tomllib.TOMLDecodeError as error:

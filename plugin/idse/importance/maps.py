@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -311,7 +312,8 @@ def read_maps(path: str | os.PathLike[str]) -> MapSet:
             others = set(file.keys()) - set(_DTYPES)
             spectrum = Spectrum.from_tensors({name: file.get_tensor(name) for name in others})
     except OSError as error:
-        raise MapError(f"cannot read maps from {path}: {error}") from error
+        reason = "it is a folder" if Path(path).is_dir() else error
+        raise MapError(f"cannot read maps from {path}: {reason}") from error
     except (safetensors.SafetensorError, TypeError, KeyError) as error:
         raise MapError(f"{path} is no map file, or is damaged: {error}") from error
     try:

@@ -58,7 +58,7 @@ class SocketFile:
     AccessError
         The folder belongs to somebody else, who could put another socket there.
     OutputError
-        It cannot be made.
+        It cannot be made, or is something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,9 +68,11 @@ class SocketFile:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_folder(path.parent)
+            if path.exists() and not path.is_socket():
+                raise OutputError(f"cannot listen on {path}, which is no socket: name another path")
             self._lock = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            if isinstance(error, AccessError):
+            if isinstance(error, AccessError | OutputError):
                 raise
             raise OutputError(f"cannot listen on {path}: {error.strerror}") from error
         try:

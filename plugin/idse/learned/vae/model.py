@@ -164,7 +164,8 @@ def read_file(path_or_name: str | os.PathLike[str]) -> ModelFile:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
-        raise ModelError(f"cannot read the VAE model {path}: {error}") from error
+        reason = error.strerror or error
+        raise ModelError(f"cannot read the VAE model {path}: {reason}") from error
     except (safetensors.SafetensorError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is no safetensors file: {error}") from error
     found = metadata.get("format"), metadata.get("version")

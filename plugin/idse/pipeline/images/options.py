@@ -137,7 +137,7 @@ class JpegOptions:
         """What says how large the file gets, such as ``"quality 75"``."""
         for name, value in self._targets().items():
             if value is not None:
-                return f"{name.replace('_', '-')} {value:g}"
+                return f"{name.replace('_', '-')} {value:.12g}"
         return f"quality {DEFAULT_QUALITY}"
 
     @property

@@ -141,7 +141,7 @@ class SourceImage:
         return (*found, *self.others)
 
 
-def read_image(source: ImageLike) -> SourceImage:
+def read_image(source: ImageLike, *, name: str = "image") -> SourceImage:
     """Read a picture.
 
     Parameters
@@ -149,6 +149,8 @@ def read_image(source: ImageLike) -> SourceImage:
     source
         A path, the bytes of a file of any format that Pillow opens, a Pillow image, or uint8 pixels
         ``(height, width, 3)`` or ``(height, width)``.
+    name
+        What messages call a picture that has no path.
 
     Raises
     ------
@@ -157,11 +159,11 @@ def read_image(source: ImageLike) -> SourceImage:
         ones, CMYK, more than 8 bits.
     """
     if isinstance(source, np.ndarray):
-        return SourceImage(pixels=source)
+        return SourceImage(pixels=source, name=name)
     if isinstance(source, Image.Image):
-        return of_pillow(source, name="image")
+        return of_pillow(source, name=name)
     if isinstance(source, bytes):
-        return _open(lambda: Image.open(io.BytesIO(source)), "image", len(source))
+        return _open(lambda: Image.open(io.BytesIO(source)), name, len(source))
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
