@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import av
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from idse.cli import main
-from idse.learned.student.analyser import load_student
-from idse.learned.student.file import read_student
+from idse.learned.student import analyser
+from idse.learned.student.analyser import load_student, student_path
+from idse.learned.student.file import read_student, write_student
 from idse.pipeline.samples import Decoder, Sample
 
 pytestmark = pytest.mark.fast
@@ -75,6 +77,7 @@ def test_a_student_of_any_network(place, capsys):
     assert card["held_out"]["images"]["distill_factory:small"]["pictures"] == 2
     student = read_student(place / "a.safetensors")
     assert student.heads == ("distill_factory:small",)
+    assert student.ops == read_student(student_path("student", stills=True)).ops
     with Decoder() as decoder:
         picture = decoder.picture(Sample(path=place / "images" / "0.png"))
     weight = load_student(str(place / "a.safetensors")).weight(picture)
@@ -97,6 +100,22 @@ def test_a_student_for_a_video(place, capsys):
     video(place / "v.avi", frames=60)
     assert distill(*arguments, "--json") == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 9
+    video_ops = read_student(student_path("student")).ops
+    assert read_student(place / "v.safetensors").ops == video_ops
+    both = [*arguments, "--images", "images", "--json"]
+    assert distill(*both) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["gentle"] == 0.3
+    assert read_student(place / "v.safetensors").ops == video_ops
+
+
+def test_a_student_has_the_input_of_what_it_starts_from(place, monkeypatch):
+    path = student_path("student", stills=True)
+    start = dataclasses.replace(read_student(path), area=9216)
+    monkeypatch.setattr(analyser, "_WEIGHTS", place)
+    write_student(place / path.name, start)
+    small = ["--images", "images", "--out", "a.safetensors", "--pictures", "8", "--steps", "1"]
+    assert distill(*small) == 0
+    assert read_student(place / "a.safetensors").area == 9216
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from idse.cli import main
+from idse.learned.student.analyser import student_path
 from idse.vision import registry
 
 pytestmark = pytest.mark.fast
@@ -24,9 +25,13 @@ def test_list_needs_no_torch_and_no_network(tmp_path):
         check=True,
     )
     rows = json.loads(run.stdout)
-    student, *networks = rows
-    assert student["name"] == "student"
-    assert student["source"] == "idse"
+    video, stills, *networks = rows
+    assert [row["task"] for row in (video, stills)] == ["map of video", "map of stills"]
+    for row in (video, stills):
+        assert (row["name"], row["source"], row["state"]) == ("student", "idse", "installed")
+        assert "yolov4-tiny, efficientnet-lite0, mobilenet_v2, all" in row["description"]
+    assert video["parameters"] < stills["parameters"]
+    assert video["path"] != stills["path"]
     assert [row["name"] for row in networks] == [
         "yolov4-tiny",
         "efficientnet-lite0",
@@ -43,6 +48,20 @@ def test_install_and_list_as_a_table(yolo, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["name", "state"]
     assert lines[1].split()[:4] == ["yolov4-tiny", "installed", "boxes", "416x416"]
+
+
+def test_info_tells_of_both_networks_of_the_student(capsys):
+    assert main(["models", "info", "student", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [row["path"] for row in facts] == [
+        str(student_path("student", stills=stills)) for stills in (False, True)
+    ]
+    assert main(["models", "info", facts[1]["path"]]) == 0
+    said = capsys.readouterr().out
+    assert "task:           map\n" in said
+    assert f"parameters:     {facts[1]['parameters']}\n" in said
+    assert main(["models", "info", "student"]) == 0
+    assert capsys.readouterr().out.count("name:           student\n") == 2
 
 
 def test_info_names_layers_that_work(yolo, capsys):

@@ -32,6 +32,8 @@ def test_what_is_here_works(tmp_path):
     assert checks["PyAV"]["works"] is True
     assert checks["sidecar's answers"]["works"] is True
     assert checks["idse serve"]["works"] is None
+    assert checks["student"]["works"] is True
+    assert checks["student"]["detail"].startswith("video by all, stills by all; runs by ")
 
 
 def test_a_program_that_is_not_reached_is_broken(tmp_path):

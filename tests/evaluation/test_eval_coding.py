@@ -10,13 +10,15 @@ from eval_media import write_clip, write_images
 
 from idse.codecs.x264 import Encoder
 from idse.errors import InputError
-from idse.evaluation.coders.x264 import slice_bytes
+from idse.evaluation.coders.x264 import X264, slice_bytes
 from idse.evaluation.coding import _key, encode_images, prepare_images
 from idse.evaluation.configuration import Configuration
 from idse.evaluation.decoding import decode_clip, decode_stills
 from idse.evaluation.fingerprint import model_digest
 from idse.evaluation.sources import Clip, find_sources
 from idse.evaluation.usage import run
+from idse.learned.student import analyser
+from idse.learned.student.analyser import student_path
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.stills import encode_stills
 
@@ -121,6 +123,22 @@ def test_another_network_of_the_same_name_is_another_one(tmp_path, spec):
     before = model_digest(spec.format(network))
     network.write_bytes(b"another")
     assert model_digest(spec.format(network)) != before
+
+
+def test_stills_and_video_are_steered_by_networks_of_their_own(images, tmp_path, monkeypatch):
+    for stills in (False, True):
+        path = tmp_path / student_path("student", stills=stills).name
+        path.write_bytes(student_path("student", stills=stills).read_bytes())
+    monkeypatch.setattr(analyser, "_WEIGHTS", tmp_path)
+    clip = Clip.open(write_clip(tmp_path / "clip.mkv", seconds=2), block=1)
+    steered = X264.parse(["--model", "student"])
+    before = [steered.key(source) for source in (images, clip)]
+    analysed = steered.analysis_key(images)
+    student_path("student", stills=True).write_bytes(b"another")
+    assert steered.key(clip) == before[1]
+    assert steered.key(images) != before[0]
+    assert steered.analysis_key(images) != analysed
+    assert model_digest("student", stills=True) != model_digest("student")
 
 
 def test_other_maps_of_the_same_name_are_other_encodes(images, tmp_path):

@@ -18,13 +18,18 @@ from idse.cli import main
 from idse.errors import InputError
 from idse.importance.maps import read_maps
 from idse.learned.student import analyser
+from idse.learned.student.analyser import student_path
+from idse.picture import Picture, PictureFormat
 from idse.pipeline.images import network
 from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
+from idse.pipeline.stills import encode_set
 from idse.pipeline.transcode import transcode
 from idse.vision import DEFAULT_MODEL
 
 pytestmark = pytest.mark.fast
+
+WEIGHTS = student_path("student").parent
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +51,16 @@ def picture(tmp_path):
 @pytest.fixture
 def no_weights(monkeypatch, tmp_path):
     """A package whose student is not there."""
-    monkeypatch.setattr(analyser, "BUILT_IN", tmp_path / "weights" / "student.safetensors")
+    monkeypatch.setattr(analyser, "_WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(network, "_STUDENTS", {})
 
 
 @pytest.fixture
 def damaged_weights(no_weights):
-    analyser.BUILT_IN.parent.mkdir()
-    analyser.BUILT_IN.write_bytes(b"not at all")
+    for stills in (False, True):
+        path = analyser.student_path("student", stills=stills)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"not at all")
 
 
 def without_torch(*words):
@@ -149,6 +156,62 @@ def test_without_its_weights_a_picture_is_stock(picture, tmp_path, request, weig
     assert not report["steered"]
     assert "gets libjpeg-turbo's own tables" in report["warnings"][0]
     assert main(["image", str(picture), str(out), "--strict", "-y"]) == 2
+
+
+@pytest.mark.parametrize("stills", [False, True])
+def test_where_one_of_its_networks_is_missing_the_other_steers(
+    street, picture, tmp_path, no_weights, stills
+):
+    there = analyser.student_path("student", stills=stills)
+    there.parent.mkdir()
+    there.write_bytes((WEIGHTS / there.name).read_bytes())
+    steering = SteeringOptions(policy=OffsetPolicy(), models=("student",))
+    report = transcode(str(street), str(tmp_path / "out.mp4"), steering=steering)
+    assert report.frames_unsteered == (report.frames if stills else 0)
+    stock = idse.encode_jpeg(str(picture), quality=50, model=None)
+    assert (idse.encode_jpeg(str(picture), quality=50) != stock) == stills
+
+
+def test_pictures_are_steered_by_the_network_for_stills(picture):
+    video, stills = (student_path("student", stills=kind) for kind in (False, True))
+    found = [
+        idse.encode_jpeg(str(picture), quality=50, model=str(model), strict=True)
+        for model in ("student", stills, video, "student@yolov4-tiny", f"{stills}@yolov4-tiny")
+    ]
+    assert found[0] == found[1] != found[2]
+    assert found[3] == found[4] != found[0]
+
+
+def test_sets_of_pictures_are_steered_by_the_network_for_stills():
+    form = PictureFormat(width=128, height=96)
+    random = np.random.default_rng(0)
+    planes = [random.integers(0, 256, shape).astype(np.uint8) for shape in form.plane_shapes]
+    pictures = [Picture(planes=tuple(planes), format=form)]
+    sets = []
+    for model in ("student", *(student_path("student", stills=kind) for kind in (True, False))):
+        steering = SteeringOptions(policy=OffsetPolicy(), models=(str(model),))
+        sets.append(encode_set(pictures, EncodeOptions(), crf=27, steering=steering))
+    assert sets[0] == sets[1] != sets[2]
+
+
+def test_videos_are_steered_by_the_network_for_video(street, tmp_path):
+    outs = []
+    for model in ("student", *(student_path("student", stills=kind) for kind in (False, True))):
+        steering = SteeringOptions(policy=OffsetPolicy(), models=(str(model),))
+        out = tmp_path / f"{len(outs)}.mp4"
+        transcode(str(street), str(out), steering=steering, strict=True)
+        outs.append(elementary(out))
+    assert outs[0] == outs[1] != outs[2]
+
+
+def test_maps_are_those_of_what_is_in_the_file(street, picture, tmp_path):
+    out = tmp_path / "maps.safetensors"
+    for source, stills in ((picture, True), (street, False)):
+        found = []
+        for model in ("student", str(student_path("student", stills=stills))):
+            assert main(["map", str(source), str(out), "--model", model]) == 0
+            found.append([item.weight() for item in read_maps(out).maps])
+        np.testing.assert_array_equal(*found)
 
 
 def test_a_student_that_was_named_must_be_there(street, picture, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 
+import av
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -12,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from idse.learned.student.analyser import load_student
 from idse.picture import Picture, PictureFormat
+from idse.pipeline import frames
 
 pytestmark = pytest.mark.fast
 
@@ -57,6 +59,24 @@ def test_importance_is_the_students(client, name):
     np.testing.assert_array_equal(answer.as_numpy("importance"), expected)
 
 
+@pytest.mark.parametrize("name", ["student", "student@yolov4-tiny"])
+def test_who_asks_about_stills_gets_the_network_for_them(client, name):
+    image = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    found = []
+    for stills in (False, True):
+        answer = client.infer(
+            "importance",
+            tensors(image=image),
+            parameters={"stills": stills, "network": name},
+            headers=dict(ALLOWED),
+        )
+        found.append(answer.as_numpy("importance"))
+        picture = frames.picture(av.VideoFrame.from_ndarray(image, "rgb24"), 0)
+        expected = load_student(name, stills=stills).weight(picture)
+        np.testing.assert_array_equal(found[-1], expected)
+    assert not np.array_equal(*found)
+
+
 def test_what_it_cannot_say_is_refused(client):
     image = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(InferenceServerException, match="--model yolov4-tiny"):
@@ -64,6 +84,9 @@ def test_what_it_cannot_say_is_refused(client):
     both = {"network": "student student@yolov4-tiny"}
     with pytest.raises(InferenceServerException, match="stands for a blend"):
         client.infer("importance", tensors(image=image), parameters=both, headers=dict(ALLOWED))
+    unclear = {"stills": "perhaps"}
+    with pytest.raises(InferenceServerException, match="stills 'perhaps' must be true or false"):
+        client.infer("importance", tensors(image=image), parameters=unclear, headers=dict(ALLOWED))
 
 
 def test_an_encoder_gets_a_map_for_every_picture(server):

@@ -169,7 +169,7 @@ def _trained(method: str) -> str:
     if method in {"quality", "quality 4:4:4", "importance"}:
         return ""
     # Where the search for a size begins is told by the former, and so where it ends.
-    files = ["jpeg-control", "student"] if method.endswith("trellis") else ["jpeg-control"]
+    files = ["jpeg-control", "student-stills"] if method.endswith("trellis") else ["jpeg-control"]
     found = hashlib.sha256()
     for name in files:
         found.update((ROOT / "plugin" / "idse" / "weights" / f"{name}.safetensors").read_bytes())

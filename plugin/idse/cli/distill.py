@@ -22,6 +22,8 @@ Train a student: a small network that predicts in milliseconds, without torch, w
 or several networks say about a picture. It takes minutes on a CPU, goes on where it was interrupted
 when it is started again, and says on every eighth picture, which it does not learn from, how near
 it came. Give pictures like those that will be coded, some hundreds and as different as they get.
+It starts from the built-in student: from that for still pictures where there is no --video, else
+from that for video.
 """
 _EPILOG = """\
 examples:
@@ -88,28 +90,34 @@ def run(args: argparse.Namespace) -> int:
     from idse.files import check_results
     from idse.importance.naming import split_weight
     from idse.learned.student import distil
-    from idse.learned.student.analyser import BUILT_IN
+    from idse.learned.student.analyser import student_path
     from idse.learned.student.file import read_student
+    from idse.learned.student.network import STILLS, VIDEO
     from idse.learned.student.teacher import Teacher
     from idse.learned.student.train import TrainingPlan
-    from idse.vision.registry import cache_dir
+    from idse.vision.registry import STUDENT, cache_dir
 
     if Path(args.out).suffix != ".safetensors":
         raise InputError(f"--out {args.out} must end in .safetensors: that is how it is used")
     if args.pictures < _HELD:
         raise InputError(f"--pictures {args.pictures}: at least {_HELD}, some hundreds do well")
     check_results([args.out], keep=args.video)
+    stills = not args.video
+    kind = STILLS if stills else VIDEO
     # A gentle rate: what the built-in student knows is not to be forgotten first.
-    plan = TrainingPlan(steps=args.steps, rate=1e-3, seed=args.seed)
+    plan = TrainingPlan(steps=args.steps, rate=1e-3, seed=args.seed, gentle=kind.gentle)
     specs = [split_weight(spec) for spec in args.model or [EXACT_MODEL]]
     if len({name for name, _ in specs}) < len(specs):
         raise InputError("a network is given twice: name each --model once")
     shown = _shown(args)
+    start = read_student(student_path(STUDENT, stills=stills))
     teachers = [Teacher(name, n_s=4) for name, _ in specs]
     cache = cache_dir() / "distill"
     line = _ProgressLine() if sys.stderr.isatty() else None
     try:
-        raws = distil.collect(teachers, _pictures(shown), len(shown), cache, progress=line)
+        raws = distil.collect(
+            teachers, _pictures(shown), len(shown), cache, area=start.area, progress=line
+        )
         card = distil.distil(
             teachers,
             raws,
@@ -117,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             Path(args.out),
             blend=[weight for _, weight in specs],
             cache=cache,
-            start=read_student(BUILT_IN),
+            start=start,
             facts={"data": sorted({*args.images, *args.video})},
             progress=line,
         )

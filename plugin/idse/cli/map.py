@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
     maps: list[ImportanceMap] = []
     with Source(args.input, warnings=warnings) as source:
         models = args.model or [DEFAULT_MODEL]
-        analyser = open_maker(models, n_s=args.n_s, seed=args.seed, dtype=args.dtype)
+        analyser = open_maker(
+            models, stills=_is_picture(source), n_s=args.n_s, seed=args.seed, dtype=args.dtype
+        )
         every = default_interval(models) if args.analyse_every is None else args.analyse_every
         spectrum = None
         for frame, found in _analyse(source, analyser, every, warnings):
@@ -110,6 +112,15 @@ def run(args: argparse.Namespace) -> int:
         if args.overlay:
             print(f"{args.overlay}: frame {maps[0].frame_index} and its importance")
     return 0
+
+
+def _is_picture(source: Source) -> bool:
+    """Tell whether a source is a file of one still picture, not a pipe or numbered files."""
+    from idse.pipeline.source import STANDARD_INPUT
+
+    name = source.container.format.name
+    image = name == "image2" or name.endswith("_pipe")
+    return image and source.url != STANDARD_INPUT and source.video.duration in {None, 1}
 
 
 def _analyse(

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         names = args.names
     else:
         names = [registry.STUDENT, *(spec.name for spec in registry.list_models())]
-    rows = [_describe(name) for name in names]
+    rows = [row for name in names for row in _describe(name)]
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -44,13 +44,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(name: str) -> dict[str, Any]:
+def _describe(name: str) -> list[dict[str, Any]]:
+    """Return what there is to say of a model's network: of both, for the built-in student."""
     from idse.vision import registry
 
     if registry.is_student(name):
-        return _describe_student(name)
+        if registry.split_student(name)[0] != registry.STUDENT:
+            return [_describe_student(name, "map", stills=False)]
+        return [
+            _describe_student(name, "map of video", stills=False),
+            _describe_student(name, "map of stills", stills=True),
+        ]
     spec = registry.find_model(name)
-    return {
+    facts: dict[str, Any] = {
         "name": spec.name,
         "state": registry.check(spec.name),
         "task": spec.task,
@@ -62,15 +68,16 @@ def _describe(name: str) -> dict[str, Any]:
         "description": spec.description,
         "path": str(registry.model_dir(spec.name)),
     }
+    return [facts]
 
 
-def _describe_student(name: str) -> dict[str, Any]:
+def _describe_student(name: str, task: str, *, stills: bool) -> dict[str, Any]:
     from idse.errors import ModelError
     from idse.learned.student.analyser import student_path
     from idse.learned.student.file import read_student
 
-    path = student_path(name)
-    facts: dict[str, Any] = {"name": name, "state": "missing", "task": "map", "input": ""}
+    path = student_path(name, stills=stills)
+    facts: dict[str, Any] = {"name": name, "state": "missing", "task": task, "input": ""}
     facts |= {"parameters": 0, "download_bytes": 0, "licence": "Apache-2.0", "source": "idse"}
     facts |= {"description": "predicts what networks look at", "path": str(path)}
     if not path.is_file():
@@ -99,21 +106,21 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def _info(name: str, *, as_json: bool) -> int:
     from idse.vision import registry
 
-    facts = _describe(name)
-    student = registry.is_student(name)
-    if not student:
+    rows = _describe(name)
+    if not registry.is_student(name):
         from idse.vision import load_model
 
-        facts["layers"] = load_model(name).layers  # installs the model if it is missing
-        facts["state"] = registry.check(name)
+        # Installs the model if it is missing.
+        rows[0] |= {"layers": load_model(name).layers, "state": registry.check(name)}
     if as_json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2))
         return 0
-    for key, value in facts.items():
-        if key != "layers":
+    for facts in rows:
+        layers = facts.pop("layers", None)
+        for key, value in facts.items():
             print(f"{key + ':':16}{value}")
-    if not student:
-        print("layers (use as NAME@LAYER):")
-        for layer in facts["layers"]:
-            print(f"  {layer}")
+        if layers is not None:
+            print("layers (use as NAME@LAYER):")
+            for layer in layers:
+                print(f"  {layer}")
     return 0

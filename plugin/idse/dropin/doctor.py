@@ -258,11 +258,14 @@ def _student() -> str:
     from idse.learned.student.analyser import load_student
     from idse.vision.registry import STUDENT
 
-    try:
-        found = load_student(STUDENT)
-    except IdseError as error:
-        raise _BrokenError(str(error)) from error
-    return f"stands for {', '.join(found.heads)}, by {found.isa}"
+    said = []
+    for stills, what in ((False, "video"), (True, "stills")):
+        try:
+            found = load_student(STUDENT, stills=stills)
+        except IdseError as error:
+            raise _BrokenError(str(error)) from error
+        said.append(f"{what} by {', '.join(found.heads)}")
+    return f"{', '.join(said)}; runs by {found.isa}"
 
 
 def _networks() -> str:

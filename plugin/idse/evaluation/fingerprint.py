@@ -16,7 +16,8 @@ from idse.vision.registry import is_student
 
 _PACKAGE = Path(idse.__file__).parent
 _STUDENT = tuple(
-    f"learned/student/{name}.py" for name in ("analyser", "engine", "file", "resize", "spectrum")
+    f"learned/student/{name}.py"
+    for name in ("analyser", "engine", "file", "resize", "rounding", "spectrum")
 )
 
 
@@ -55,17 +56,18 @@ def code_digest(names: tuple[str, ...]) -> str:
     return digest(*(f"{path.relative_to(_PACKAGE)} {file_digest(path)}" for path in found))
 
 
-def model_digest(spec: str) -> str:
+def model_digest(spec: str, *, stills: bool = False) -> str:
     """Return a hash of a network's name and of the file that it comes from, if that is the user's.
 
     ``spec`` is ``MODEL`` or ``MODEL=WEIGHT``, as `idse.importance.load_networks` takes it, or a
-    student's name, whose hash is also of the code that runs it.
+    student's name, whose hash is also of the code that runs it. ``stills`` tells whether the model
+    looks at still pictures, for which the built-in student has a file of its own.
 
     Built-in networks have hashes of their own, checked when they are loaded.
     """
     student, _ = split_weight(spec)
     if is_student(student):
-        weights = student_path(student)
+        weights = student_path(student, stills=stills)
         content = file_digest(weights) if weights.is_file() else ""
         return digest(spec, content, code_digest(_STUDENT))
     name = (spec.rpartition("=")[0] or spec).partition("@")[0]

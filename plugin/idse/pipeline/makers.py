@@ -78,7 +78,12 @@ def default_interval(models: Sequence[str]) -> float:
 
 
 def open_maker(
-    models: Sequence[str], *, n_s: int = DEFAULT_ROWS, seed: int = 0, dtype: str = "float32"
+    models: Sequence[str],
+    *,
+    stills: bool = False,
+    n_s: int = DEFAULT_ROWS,
+    seed: int = 0,
+    dtype: str = "float32",
 ) -> MapMaker:
     """Load what makes maps.
 
@@ -86,6 +91,8 @@ def open_maker(
     ----------
     models
         A student, or networks as ``NAME`` or ``NAME=WEIGHT``.
+    stills
+        Whether maps are of still pictures, for which the built-in student has a network of its own.
     n_s, seed, dtype
         Of the networks' sketches; students have none.
 
@@ -102,7 +109,7 @@ def open_maker(
     if students(models):
         from idse.learned.student.analyser import load_student
 
-        return load_student(split_weight(models[0])[0])
+        return load_student(split_weight(models[0])[0], stills=stills)
     from idse.importance import Analyser, load_networks
 
     return Analyser(load_networks(models), n_s=n_s, seed=seed, dtype=dtype)

@@ -151,7 +151,7 @@ def encode_set(
 
 
 def _analyser(steering: SteeringOptions) -> MapMaker:
-    return open_maker(steering.models, n_s=steering.n_s, seed=steering.seed)
+    return open_maker(steering.models, stills=True, n_s=steering.n_s, seed=steering.seed)
 
 
 def spectrum(pictures: Sequence[Picture], steering: SteeringOptions) -> Spectrum:

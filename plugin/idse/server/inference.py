@@ -94,6 +94,8 @@ class Call:
         Whether the input had a dimension for several.
     network
         Networks, as for ``--model``, and weights.
+    stills
+        Whether pictures are still ones, not frames of a video.
     n_s, seed
         Of the sketch.
     deadline
@@ -103,6 +105,7 @@ class Call:
     pictures: list[Picture]
     batched: bool
     network: tuple[str, ...]
+    stills: bool
     n_s: int
     seed: int
     deadline: float | None
@@ -121,8 +124,9 @@ def read_call(
         ``image``: uint8 ``(rows, columns, 3)``, or several in a fourth dimension; or ``y``, ``cb``
         and ``cr``: uint8, or uint16 for 10 bit.
     parameters
-        ``network``, ``n_s``, ``seed``, ``frame_index`` (which signs are drawn), ``timeout``
-        (microseconds), and for planes ``matrix`` and ``full_range``.
+        ``network``, ``stills`` (whether pictures are still ones, not frames of a video: the
+        built-in student has a network for each), ``n_s``, ``seed``, ``frame_index`` (which signs
+        are drawn), ``timeout`` (microseconds), and for planes ``matrix`` and ``full_range``.
     models
         What there is.
 
@@ -131,19 +135,23 @@ def read_call(
     InputError
         Something of it makes no sense, or is too large.
     """
-    known = {"network", "n_s", "seed", "frame_index", "timeout", "matrix", "full_range"}
+    known = {"network", "stills", "n_s", "seed", "frame_index", "timeout", "matrix", "full_range"}
     unknown = set(parameters) - known - {"binary_data_output", "priority"}
     if unknown:
         raise InputError(f"parameter {min(unknown)!r} is not one of {', '.join(sorted(known))}")
     network = parameters.get("network", models.default)
     if not isinstance(network, str) or not network.split():
         raise InputError(f"network {network!r} is no name of one")
+    stills = parameters.get("stills", False)
+    if not isinstance(stills, bool):
+        raise InputError(f"stills {stills!r} must be true or false")
     n_s = _number(parameters, "n_s", DEFAULT_ROWS, 1, 2**16)
     index = _number(parameters, "frame_index", 0, 0, 2**40)
     call = Call(
         pictures=_pictures(inputs, parameters, index),
         batched="image" in inputs and inputs["image"].ndim == 4,
         network=tuple(network.split()),
+        stills=stills,
         n_s=n_s,
         seed=_number(parameters, "seed", 0, 0, 2**63),
         deadline=read_deadline(parameters),
@@ -172,6 +180,7 @@ def submit(
                 call.network,
                 queue,
                 client=client,
+                stills=call.stills,
                 n_s=call.n_s,
                 seed=call.seed,
                 together=True,

@@ -77,7 +77,8 @@ class ModelClient:
         image
             uint8 ``(rows, columns, 3)`` of R'G'B', or up to 16 of them in a dimension before.
         parameters
-            ``network``, ``n_s``, ``seed``, ``frame_index``, ``timeout`` (microseconds).
+            ``network``, ``stills`` (True: still pictures, not frames of a video), ``n_s``,
+            ``seed``, ``frame_index``, ``timeout`` (microseconds).
 
         Returns
         -------

@@ -13,7 +13,7 @@ from idse.errors import InputError
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.importance.naming import split_weight
 from idse.picture import Picture, PictureFormat
-from idse.pipeline.makers import check_exact, check_models, students
+from idse.pipeline.makers import built_in, check_exact, check_models, students
 from idse.server.queue import Job
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class Models:
         self._paths = dict(maps or {})
         self._maps: dict[str, MapSet] = {}
         self._networks: dict[str, FeatureExtractor] = {}
-        self._students: dict[str, StudentAnalyser] = {}
+        # By whether they are for still pictures, too: those are loaded when they are asked for.
+        self._students: dict[tuple[str, bool], StudentAnalyser] = {}
+        self._loading = threading.Lock()
         # Hooks, by which features come from an inner layer, are the module's: one pass at a time.
         self._hooks = threading.Lock()
 
@@ -86,8 +88,10 @@ class Models:
     @property
     def ready(self) -> bool:
         """Whether everything is loaded."""
-        loaded = len(self._networks) + len(self._students)
-        return loaded == len(self.names) and len(self._maps) == len(self._paths)
+        loaded = all(
+            name in self._networks or (name, False) in self._students for name in self.names
+        )
+        return loaded and len(self._maps) == len(self._paths)
 
     def load(self) -> None:
         """Load everything, and run every network once: the first run is slower than others.
@@ -103,16 +107,20 @@ class Models:
             self._maps[name] = read_maps(path)
         for name in self.names:
             if students([name]):
-                self._load_student(name)
+                self._student(name, stills=False)
             else:
                 self._load_network(name)
 
-    def _load_student(self, name: str) -> None:
+    def _student(self, name: str, *, stills: bool) -> StudentAnalyser:
         from idse.learned.student.analyser import load_student
 
-        student = load_student(name)
-        student.weight(_grey())
-        self._students[name] = student
+        key = name, stills and built_in([name])
+        with self._loading:
+            if key not in self._students:
+                student = load_student(name, stills=stills)
+                student.weight(_grey())
+                self._students[key] = student
+            return self._students[key]
 
     def _load_network(self, name: str) -> None:
         from idse.importance import Analyser, load_networks
@@ -134,7 +142,7 @@ class Models:
         return self._networks[name]
 
     def _check_name(self, name: str) -> None:
-        if name not in self._networks and name not in self._students:
+        if name not in self._networks and (name, False) not in self._students:
             raise InputError(f"model {name!r} is not one of this server's: {', '.join(self.names)}")
 
     def maps(self, name: str) -> MapSet:
@@ -186,16 +194,20 @@ class Models:
         named = [split_weight(spec) for spec in specs]
         return Analyser([(self.network(n), w) for n, w in named], n_s=n_s, seed=seed)
 
-    def student(self, specs: Sequence[str], *, n_s: int = DEFAULT_ROWS) -> StudentAnalyser:
+    def student(
+        self, specs: Sequence[str], *, stills: bool = False, n_s: int = DEFAULT_ROWS
+    ) -> StudentAnalyser:
         """Return a student, which all clients share.
 
         Raises
         ------
         InputError
             As `check`.
+        ModelError
+            It is for still pictures, and its network for those is missing or damaged.
         """
         self.check(specs, n_s)
-        return self._students[split_weight(specs[0])[0]]
+        return self._student(split_weight(specs[0])[0], stills=stills)
 
     def turn(self, specs: Sequence[str]) -> AbstractContextManager[Any]:
         """Return what is to be held while these networks run."""
@@ -229,6 +241,8 @@ class QueuedNetwork:
     ----------
     models, specs, n_s, seed
         See `Models.analyser`.
+    stills
+        Whether pictures are still ones, not frames of a video.
     queue
         Where they wait.
     client
@@ -245,6 +259,7 @@ class QueuedNetwork:
         queue: AnalysisQueue,
         *,
         client: Hashable,
+        stills: bool = False,
         n_s: int = DEFAULT_ROWS,
         seed: int = 0,
         together: bool = False,
@@ -252,7 +267,7 @@ class QueuedNetwork:
         self._sketches: Analyser | None = None
         self._maker: MapMaker
         if students(specs):
-            self._maker = models.student(specs, n_s=n_s)
+            self._maker = models.student(specs, stills=stills, n_s=n_s)
         else:
             self._maker = self._sketches = models.analyser(specs, n_s=n_s, seed=seed)
         self._kind = (*specs, n_s)

@@ -162,7 +162,9 @@ class Previews:
         count = min(_SHOWN, len(pictures))
         shown = sorted({round(k) for k in np.linspace(0, len(pictures) - 1, count)})
         upload = _Upload(pictures, rate, shown)
-        queued = QueuedNetwork(self._models, [network], self._queue, client=_CLIENT)
+        queued = QueuedNetwork(
+            self._models, [network], self._queue, client=_CLIENT, stills=len(pictures) == 1
+        )
         for index in shown:
             upload.weights[index] = queued.weight(pictures[index])
         upload.observed = self._observe(network, [pictures[index] for index in shown])

@@ -11,7 +11,7 @@ from student_files import computed, network_input, noise_picture, write_random
 from idse.errors import InputError, ModelError
 from idse.importance.maps import luma_samples
 from idse.learned.student import analyser
-from idse.learned.student.analyser import StudentAnalyser, load_student
+from idse.learned.student.analyser import StudentAnalyser, load_student, student_path
 from idse.learned.student.file import read_student
 from idse.learned.student.spectrum import picture_spectrum
 from idse.pipeline.makers import built_in, check_exact, open_maker
@@ -125,11 +125,30 @@ def test_heads_by_name(path, student):
         load_student(f"{path}@resnet")
 
 
-def test_the_built_in_student_is_missed_by_name(monkeypatch, tmp_path):
-    monkeypatch.setattr(analyser, "BUILT_IN", tmp_path / "student.safetensors")
+@pytest.mark.parametrize("stills", [False, True])
+def test_the_built_in_student_is_missed_by_name(monkeypatch, tmp_path, stills):
+    missing = student_path("student", stills=stills).name
+    monkeypatch.setattr(analyser, "_WEIGHTS", tmp_path)
     for name in ("student", "student@yolov4-tiny"):
-        with pytest.raises(ModelError, match="--model yolov4-tiny"):
-            load_student(name)
+        with pytest.raises(ModelError, match=f"{missing} is missing.*--model yolov4-tiny"):
+            load_student(name, stills=stills)
+
+
+def test_the_built_in_student_is_two_networks_and_others_are_one(path):
+    video, stills = (student_path("student", stills=kind) for kind in (False, True))
+    assert video.stat().st_size + stills.stat().st_size <= 1_000_000
+    picture = noise_picture(128, 96)
+    maps = [load_student("student", stills=kind).weight(picture) for kind in (False, True)]
+    assert not np.allclose(*maps, rtol=0.05)
+    for head in ("yolov4-tiny", "efficientnet-lite0", "mobilenet_v2", "all"):
+        for kind, file in ((False, video), (True, stills)):
+            found = load_student(f"student@{head}", stills=kind)
+            expected = load_student(f"{file}@{head}").weight(picture)
+            np.testing.assert_array_equal(found.weight(picture), expected)
+            assert found.name == f"student@{head}"
+    own = [load_student(str(path), stills=kind).weight(picture) for kind in (False, True)]
+    np.testing.assert_array_equal(*own)
+    assert student_path(f"{path}@yolov4-tiny", stills=True) == path
 
 
 def test_models_that_do_not_go_together_are_refused(path):

@@ -123,7 +123,7 @@ class IdseJpeg(StillJpeg):
     def analysis_key(self, source: Images) -> tuple[str, ...]:
         """Return hashes of the sketch's options, code and networks."""
         del source
-        networks = [model_digest(str(model)) for model in self.steering.models]
+        networks = [model_digest(str(model), stills=True) for model in self.steering.models]
         how = f"{self.steering.n_s} {self.steering.seed} {self.options.sampling_or_default}"
         return self.codec, how, code_digest(_ANALYSIS), *networks
 

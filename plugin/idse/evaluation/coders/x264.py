@@ -82,7 +82,8 @@ class X264(Coder):
     def key(self, source: Source) -> tuple[str, ...]:
         """Return hashes of code, libx264, networks and maps."""
         steering = self.steering
-        networks = [] if steering is None else [model_digest(spec) for spec in steering.models]
+        models = () if steering is None else steering.models
+        networks = [model_digest(spec, stills=source.still) for spec in models]
         if steering is not None and steering.maps is not None:
             networks.append(file_digest(steering.maps))
         return (
@@ -104,7 +105,7 @@ class X264(Coder):
         del source
         if self.steering is None:
             return None
-        networks = map(model_digest, self.steering.models)
+        networks = [model_digest(spec, stills=True) for spec in self.steering.models]
         return stills.analysis_key(self.steering), code_digest(_ANALYSIS), *networks
 
     def analyse(self, source: Images) -> Analysis:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FloatMap = npt.NDArray[np.float32]
 
-BUILT_IN = Path(__file__).parents[2] / "weights" / "student.safetensors"
+_WEIGHTS = Path(__file__).parents[2] / "weights"
 _BLOCK = 4
 _DCT = 8
 # Places per side of a block that a mean is of, at most.
@@ -281,7 +281,7 @@ class StudentAnalyser:
         return found
 
 
-def load_student(name: str) -> StudentAnalyser:
+def load_student(name: str, *, stills: bool = False) -> StudentAnalyser:
     """Load a student by the name that the command line takes.
 
     Parameters
@@ -289,6 +289,9 @@ def load_student(name: str) -> StudentAnalyser:
     name
         ``"student"``, the built-in one, or a path that ends in ``.safetensors``; ``@HEAD`` at the
         end picks the network that it is to stand for.
+    stills
+        Whether it is for still pictures, not for video: the built-in one has a network for each,
+        others serve both.
 
     Raises
     ------
@@ -297,8 +300,8 @@ def load_student(name: str) -> StudentAnalyser:
     LibraryLoadError
         The library that runs students is missing.
     """
-    path = student_path(name)
-    if path == BUILT_IN and not path.is_file():
+    path = student_path(name, stills=stills)
+    if split_student(name)[0] == STUDENT and not path.is_file():
         raise ModelError(
             f"the built-in student {path} is missing: install the package again, or give --model "
             f"{EXACT_MODEL}"
@@ -306,10 +309,12 @@ def load_student(name: str) -> StudentAnalyser:
     return StudentAnalyser(read_student(path), name=name, head=split_student(name)[1])
 
 
-def student_path(name: str) -> Path:
+def student_path(name: str, *, stills: bool = False) -> Path:
     """Return the file of a student that is named as for `load_student`."""
     path, _ = split_student(name)
-    return BUILT_IN if path == STUDENT else Path(path)
+    if path != STUDENT:
+        return Path(path)
+    return _WEIGHTS / ("student-stills.safetensors" if stills else "student.safetensors")
 
 
 def _only(head: int, heads: int) -> list[float]:

@@ -283,5 +283,5 @@ def _check_folders(source: Path, target: Path) -> None:
 def _file_facts(model: object) -> tuple[object, ...]:
     """Return what tells one state of a model's file from another, where it is a file."""
     name = str(model).partition("=")[0]
-    path = student_path(name) if is_student(name) else Path(name)
+    path = student_path(name, stills=True) if is_student(name) else Path(name)
     return (str(model), path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()

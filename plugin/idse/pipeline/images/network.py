@@ -54,7 +54,7 @@ def _load_student(name: str) -> StudentAnalyser:
         if name not in _STUDENTS:
             from idse.learned.student.analyser import load_student
 
-            _STUDENTS[name] = load_student(name)
+            _STUDENTS[name] = load_student(name, stills=True)
         return _STUDENTS[name]
 
 
