@@ -1,6 +1,7 @@
-"""Train the student that ships: lessons of three networks on research data, kept by content.
+"""Train the students that ship: lessons of three networks on research data, kept by content.
 
-    python tools/train/student.py --cache FOLDER [--without CLIP --out FILE]
+    python tools/train/student.py --cache FOLDER --kind video [--without CLIP --out FILE]
+    python tools/train/student.py --cache FOLDER --kind stills
 
 First from MobileNetV2's weights with batch normalisation, then on without it, as `idse distill`
 does. What was interrupted goes on where it was; the same command makes the same file. ``--without``
@@ -11,19 +12,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from idse.learned.student.analyser import student_path
 from idse.learned.student.distil import Shown, Step, collect, distil
 from idse.learned.student.file import read_student
+from idse.learned.student.network import STILLS, VIDEO, Kind
 from idse.learned.student.pictures import view
 from idse.learned.student.teacher import Teacher
 from idse.learned.student.train import TrainingPlan
 from idse.pipeline.samples import SUFFIXES, Decoder, Sample, image_samples, video_samples
+from idse.vision.registry import STUDENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 # bfloat16 halves the time of yolov4-tiny where the CPU has it, and gains nothing with the others.
@@ -42,13 +46,54 @@ CLIP_LEARNED, HELD, EVERY = 0.8, 5, 8
 # How often a group is shown, whatever the number of its pictures.
 SHARES = {"coco": 3.0, "imagenet": 3.0, "bsds": 1.5, "budgie": 0.2, "urban": 0.3}
 CLIP_SHARE = 1.2
-# What each teacher counts in the head that steers by default. Scenes of many things are what
-# detectors watch, pictures of one thing what classifiers do.
-SCENE, THING = (0.8, 0.1, 0.1), (0.1, 0.55, 0.35)
-MIXTURE = {"imagenet": THING}
 
 
-def sources(data: Path) -> dict[str, list[Sample]]:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What differs between the students for video and for still pictures.
+
+    Attributes
+    ----------
+    kind
+        The network, and how gently it is trained.
+    clips
+        Clips that it learns from beside photographs.
+    scene, mixture
+        What each teacher counts in the last head, which steers by default: in most pictures, and by
+        group where it is otherwise. Scenes of many things are what detectors watch, pictures of one
+        thing what classifiers do; some photographs are either.
+    settled
+        What every head counts in the one that takes the last one's place at the end: those of the
+        teachers need not guess what kind of picture they see. None: the last one stays.
+    """
+
+    kind: Kind
+    clips: tuple[str, ...]
+    scene: tuple[float, ...]
+    mixture: dict[str, tuple[float, ...]]
+    settled: tuple[float, ...] | None
+
+
+_THING = (0.1, 0.55, 0.35)
+RECIPES = {
+    "video": Recipe(
+        kind=VIDEO,
+        clips=tuple(CLIPS),
+        scene=(0.8, 0.1, 0.1),
+        mixture={"imagenet": _THING},
+        settled=None,
+    ),
+    "stills": Recipe(
+        kind=STILLS,
+        clips=(),
+        scene=(0.9, 0.05, 0.05),
+        mixture={"imagenet": _THING, "bsds": (0.5, 0.3, 0.2)},
+        settled=(0.2, 0.1, 0.1, 0.6),
+    ),
+}
+
+
+def sources(data: Path, clips: Sequence[str]) -> dict[str, list[Sample]]:
     """Even images, first halves of clips, and photographs that nothing is reported on."""
     flat = sorted(p for p in (data / "imagenet").iterdir() if p.suffix.lower() in SUFFIXES)
     photos = data / "train_photos"
@@ -59,8 +104,9 @@ def sources(data: Path) -> dict[str, list[Sample]]:
         "budgie": [replace(item, halve=True) for item in image_samples([photos / "budgie"])],
         "urban": image_samples([photos / "urban100"]),
     }
-    for name, every in CLIPS.items():
-        found[name] = video_samples(data / "video" / name, every=every, most=1000, end=0.5)
+    for name in clips:
+        path = data / "video" / name
+        found[name] = video_samples(path, every=CLIPS[name], most=1000, end=0.5)
     return found
 
 
@@ -105,39 +151,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "plugin/idse/weights/student.safetensors"
-    )
+    parser.add_argument("--kind", choices=list(RECIPES), default="video", help="what it is for")
+    parser.add_argument("--out", type=Path, help="default: the built-in student of this kind")
     parser.add_argument("--without", choices=list(CLIPS), help="leave this clip out")
     parser.add_argument("--steps", type=int, default=1000, help="of either part of the training")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    begun = time.process_time()
-    found = sources(args.data)
-    found.pop(args.without, None)
+    recipe = RECIPES[args.kind]
+    if args.without is not None and args.without not in recipe.clips:
+        parser.error(f"--without {args.without}: --kind {args.kind} has no clips")
+    out = args.out or student_path(STUDENT, stills=args.kind == "stills")
+    found = sources(args.data, [name for name in recipe.clips if name != args.without])
     listed = views(found)
     teachers = [Teacher(name, n_s=ROWS, dtype=dtype) for name, dtype in TEACHERS.items()]
     told = Told()
     raws = collect(teachers, pictures(listed), len(listed), args.cache, progress=told)
-    first = args.cache / f"{args.out.stem}-first.safetensors"
-    facts = {"command": f"tools/train/student.py --steps {args.steps} --seed {args.seed}"}
-    facts["without"] = args.without or "nothing"
+    command = f"tools/train/student.py --kind {args.kind} --steps {args.steps} --seed {args.seed}"
+    facts = {"command": command, "without": args.without or "nothing"}
+    first = args.cache / f"{out.stem}-first.safetensors"
     start = None
-    for rate, out in ((3e-3, first), (1e-3, args.out)):
-        facts["cpu_seconds"] = f"{time.process_time() - begun:.0f}"
+    for rate, made, settled in ((3e-3, first, None), (1e-3, out, recipe.settled)):
         card = distil(
             teachers,
             raws,
-            TrainingPlan(steps=args.steps, rate=rate, seed=args.seed),
-            out,
+            TrainingPlan(steps=args.steps, rate=rate, seed=args.seed, gentle=recipe.kind.gentle),
+            made,
             blend=[0.0] * len(teachers) + [1.0],
             cache=args.cache,
-            mixture={group: MIXTURE.get(group, SCENE) for group in found},
+            mixture={group: recipe.mixture.get(group, recipe.scene) for group in found},
+            settled=settled,
+            kind=recipe.kind,
             start=start,
             facts=facts,
             progress=told,
         )
-        start = read_student(out)
+        start = read_student(made)
     for group, heads in card["held_out"].items():
         for name, judged in heads.items():
             print(f"{group:12} {name:20}", *(f"{key} {value:.3f}" for key, value in judged.items()))
