@@ -18,11 +18,28 @@ def run() -> NoReturn:
     Every file is closed and every thread joined when ``main`` returns. Tearing the interpreter down
     after that takes 0.75 s once torch is loaded, a tenth of a short transcode.
     """
+    _open_streams()
     _load_numpy()
     code = main()
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed.
+
+    Python has None for them, and their numbers would be those of the next files that are opened,
+    into which C libraries would then print. Reading finds nothing, a result that nobody gets is
+    an error, and what is wrong is told to nobody.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            access = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            opened = os.open(os.devnull, access)  # the lowest number that is free
+            assert opened == number
+            stream = os.fdopen(number, "w" if number else "r", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _load_numpy() -> None:

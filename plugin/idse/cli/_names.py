@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from idse.errors import InputError
@@ -26,6 +27,19 @@ _OTHERS = {
     ".pth": "PyTorch",
     ".webm": "WebM",
 }
+
+
+def named(text: str) -> str:
+    """Take the name of a file or folder from the command line.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is empty, as that of a variable that is not set: to Python the current folder.
+    """
+    if not text:
+        raise ArgumentTypeError("the name is empty")
+    return text
 
 
 def check_name(path: str | None, kind: str) -> None:

@@ -7,6 +7,7 @@ import io
 import sys
 from pathlib import Path
 
+from idse.cli._names import named
 from idse.errors import InputError, describe
 
 _DESCRIPTION = """\
@@ -33,9 +34,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="IN", help=".ivae file, or '-' for standard input")
     parser.add_argument(
-        "target", metavar="OUT", help="picture to write, or '-' for standard output"
+        "source", metavar="IN", type=named, help=".ivae file, or '-' for standard input"
+    )
+    parser.add_argument(
+        "target", metavar="OUT", type=named, help="picture to write, or '-' for standard output"
     )
     parser.add_argument("--format", help="Pillow's name of a format; else by the name of OUT")
     parser.add_argument(

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idse.cli._names import check_name
+from idse.cli._names import check_name, named
 from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline.images import arguments as image_arguments
@@ -60,10 +60,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "source", metavar="IN", help="picture that Pillow reads, folder, or '-' for standard input"
+        "source",
+        metavar="IN",
+        type=named,
+        help="picture that Pillow reads, folder, or '-' for standard input",
     )
     parser.add_argument(
-        "target", metavar="OUT", help="JPEG file, folder, or '-' for standard output"
+        "target", metavar="OUT", type=named, help="JPEG file, folder, or '-' for standard output"
     )
     image_arguments.add_encoding(parser)
     image_arguments.add_steering(parser)

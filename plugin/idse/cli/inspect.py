@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from idse.cli._names import check_name
+from idse.cli._names import check_name, named
 from idse.errors import InputError
 from idse.picture import MACROBLOCK
 
@@ -50,7 +50,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="mp4, mkv, ts, raw .h264... with H.264 video")
+    parser.add_argument(
+        "file", metavar="FILE", type=named, help="mp4, mkv, ts, raw .h264... with H.264 video"
+    )
     parser.add_argument(
         "--qp-out",
         metavar="NPY",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from idse.cli._names import check_name
+from idse.cli._names import check_name, named
 from idse.cli._progress import PhaseLine, clock
 from idse.errors import InputError
 from idse.pipeline import arguments
@@ -50,9 +50,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="IN", help="file, '-' for standard input, or a URL")
     parser.add_argument(
-        "target", metavar="OUT", help="file (.mp4 .mov .mkv .ts .m3u8), or '-' for standard output"
+        "source", metavar="IN", type=named, help="file, '-' for standard input, or a URL"
+    )
+    parser.add_argument(
+        "target",
+        metavar="OUT",
+        type=named,
+        help="file (.mp4 .mov .mkv .ts .m3u8), or '-' for standard output",
     )
     arguments.add_encoding(parser)
     arguments.add_steering(parser)
