@@ -198,45 +198,66 @@ static void convolve(const student_conv *conv, const student_buffer *in,
     }
 }
 
-INLINE void depthwise_row(const student_conv *conv, const student_buffer *in, const float *from,
-                          const float *weights, const float *bias, float *to, int cols,
-                          ptrdiff_t out_step, const int kernel)
+enum { DEPTHWISE_RUN = 4 }; /* pixels that are filtered at a time */
+
+/* `pixels` neighbouring outputs, all channels: memory is read as it lies. */
+INLINE void depthwise_run(const student_conv *conv, const student_buffer *in, const float *from,
+                          float *to, ptrdiff_t out_step, const int kernel, const int pixels)
 {
-    vec taps[25];
-    const int channels = in->stride;
-    for (int t = 0; t < kernel * kernel; t++)
-        taps[t] = *(const vec *)(weights + (ptrdiff_t)t * channels);
-    for (int x = 0; x < cols; x++, from += conv->stride * in->stride, to += out_step) {
-        vec sum = *(const vec *)bias;
+    const int channels = in->stride, step = conv->stride * in->stride;
+    for (int c = 0; c < conv->outputs; c += LANES) {
+        const float *w = conv->weights + c, *x = from + c;
+        vec sums[DEPTHWISE_RUN];
+#pragma GCC unroll 8
+        for (int p = 0; p < pixels; p++)
+            sums[p] = *(const vec *)(conv->bias + c);
+#pragma GCC unroll 5
         for (int ky = 0; ky < kernel; ky++)
-            for (int kx = 0; kx < kernel; kx++)
-                sum = fused(*(const vec *)(from + ky * in->row + kx * in->stride),
-                            taps[ky * kernel + kx], sum);
-        *(vec *)to = conv->relu ? rectified(sum) : sum;
+#pragma GCC unroll 5
+            for (int kx = 0; kx < kernel; kx++, w += channels) {
+                const vec tap = *(const vec *)w;
+#pragma GCC unroll 8
+                for (int p = 0; p < pixels; p++)
+                    sums[p] = fused(*(const vec *)(x + ky * in->row + kx * channels + p * step),
+                                    tap, sums[p]);
+            }
+#pragma GCC unroll 8
+        for (int p = 0; p < pixels; p++)
+            *(vec *)(to + p * out_step + c) = conv->relu ? rectified(sums[p]) : sums[p];
+    }
+}
+
+INLINE void depthwise_plane(const student_conv *conv, const student_buffer *in, student_buffer *out,
+                            const int kernel)
+{
+    const int pad = kernel / 2;
+    const ptrdiff_t step = (ptrdiff_t)conv->stride * in->stride;
+    for (int y = 0; y < out->rows; y++) {
+        const float *from = in->origin + (ptrdiff_t)(y * conv->stride - pad) * in->row -
+                            (ptrdiff_t)pad * in->stride;
+        float *to = out->origin + y * out->row;
+        int x = 0;
+        for (; x + DEPTHWISE_RUN <= out->cols; x += DEPTHWISE_RUN)
+            depthwise_run(conv, in, from + x * step, to + x * out->stride, out->stride, kernel,
+                          DEPTHWISE_RUN);
+        for (; x < out->cols; x++)
+            depthwise_run(conv, in, from + x * step, to + x * out->stride, out->stride, kernel, 1);
     }
 }
 
 static void depthwise(const student_conv *conv, const student_buffer *in, student_buffer *out)
 {
-    const int pad = conv->kernel / 2;
-    for (int y = 0; y < out->rows; y++)
-        for (int c = 0; c < conv->outputs; c += LANES) {
-            const float *from = in->origin + (ptrdiff_t)(y * conv->stride - pad) * in->row -
-                                (ptrdiff_t)pad * in->stride + c;
-            float *to = out->origin + y * out->row + c;
-            const float *w = conv->weights + c, *b = conv->bias + c;
-            if (conv->kernel == 3)
-                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 3);
-            else if (conv->kernel == 1)
-                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 1);
-            else
-                depthwise_row(conv, in, from, w, b, to, out->cols, out->stride, 5);
-        }
+    if (conv->kernel == 3)
+        depthwise_plane(conv, in, out, 3);
+    else if (conv->kernel == 1)
+        depthwise_plane(conv, in, out, 1);
+    else
+        depthwise_plane(conv, in, out, 5);
 }
 
 typedef vec loose __attribute__((aligned(4)));
 
-enum { STRIP = 4 }; /* vectors that are summed at a time */
+enum { STRIP = 64 / LANES }; /* vectors that are summed at a time: whole cache lines of bytes */
 
 #define SUM_ROWS(type)                                                                             \
     static void sum_##type(const idse_student_plane *plane, int first, int count,                  \
@@ -250,7 +271,7 @@ enum { STRIP = 4 }; /* vectors that are summed at a time */
             for (int r = 0; r < count; r++) {                                                      \
                 const type *row = (const type *)(rows + r * plane->stride) + x;                    \
                 const vec weight = spread(weights[r]);                                             \
-                _Pragma("GCC unroll 4") for (int i = 0; i < STRIP; i++)                            \
+                _Pragma("GCC unroll 16") for (int i = 0; i < STRIP; i++)                           \
                     strip[i] = fused(weight, widened_##type(row + i * LANES), strip[i]);           \
             }                                                                                      \
             for (int i = 0; i < STRIP; i++)                                                        \
