@@ -105,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
     stills = not args.video
     kind = STILLS if stills else VIDEO
     # A gentle rate: what the built-in student knows is not to be forgotten first.
-    plan = TrainingPlan(steps=args.steps, rate=1e-3, seed=args.seed, gentle=kind.gentle)
+    plan = TrainingPlan(
+        steps=args.steps, rate=1e-3, seed=args.seed, gentle=kind.gentle, dropout=kind.dropout
+    )
     specs = [split_weight(spec) for spec in args.model or [EXACT_MODEL]]
     if len({name for name, _ in specs}) < len(specs):
         raise InputError("a network is given twice: name each --model once")
@@ -125,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             Path(args.out),
             blend=[weight for _, weight in specs],
             cache=cache,
+            kind=kind,
             start=start,
             facts={"data": sorted({*args.images, *args.video})},
             progress=line,

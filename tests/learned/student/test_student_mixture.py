@@ -67,6 +67,18 @@ def test_pictures_are_set_beside_what_is_learned_of_their_group():
     assert [item.weight for item in found] == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
 
 
+def test_levels_are_learned_in_part():
+    whole, half = (examples(pictures(), units(), [1.0, 1.0], levels=n) for n in (1.0, 0.5))
+    for before, after in zip(whole, half, strict=True):
+        own, learned = (np.log(np.exp(item.target).mean((1, 2))) for item in (before, after))
+        np.testing.assert_allclose(learned, (own + before.level) / 2, rtol=1e-4)
+        # Where in a picture it matters, and what is judged by, stay.
+        moved = (after.target - before.target).reshape(2, -1)
+        np.testing.assert_allclose(moved, moved[:, :1].repeat(moved.shape[1], 1), atol=1e-5)
+        np.testing.assert_array_equal(after.blocks, before.blocks)
+        np.testing.assert_array_equal(after.level, before.level)
+
+
 def test_the_last_head_settles_on_a_mean_of_all():
     network = StudentNetwork(*student_program(3), normalised=True).eval()
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

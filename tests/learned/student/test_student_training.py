@@ -147,8 +147,9 @@ def test_only_students_that_make_sense_are_a_start(tmp_path):
         resumed(dataclasses.replace(student, ops=ops, tensors=tensors), ["a"])
 
 
-def test_runs_repeat_and_go_on_where_they_were_interrupted(tmp_path):
-    plan = TrainingPlan(steps=5, batch=2, seed=5)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_runs_repeat_and_go_on_where_they_were_interrupted(tmp_path, dropout):
+    plan = TrainingPlan(steps=5, batch=2, seed=5, dropout=dropout)
     whole, parts = network(), network()
     train(whole, examples(), plan)
 
@@ -168,6 +169,15 @@ def test_runs_repeat_and_go_on_where_they_were_interrupted(tmp_path):
     assert steps[0] == 4  # its own state was not yet kept when it was stopped
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_is_known_of_a_whole_picture_is_dropped_in_training_only():
+    made = network(normalised=False)
+    made.dropout = 0.9
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        assert torch.equal(made.eval()(x), made(x))
+        assert not torch.equal(made.train()(x), made(x))
 
 
 def test_a_checkpoint_of_another_plan_is_no_start(tmp_path):
@@ -203,7 +213,8 @@ def test_nothing_to_learn_from():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"seed": -1}, {"gentle": 0}]
+    "bad",
+    [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"seed": -1}, {"gentle": 0}, {"dropout": 1.0}],
 )
 def test_plans_are_checked(bad):
     with pytest.raises(InputError):

@@ -155,7 +155,7 @@ def distil(
         trained, with a mixture: a head that has to guess what kind of picture it sees errs where
         those of the teachers do not. None leaves it as it is.
     kind
-        What to train where there is no start.
+        What to train where there is no start, and how far levels are to be learned.
     start
         A student whose network is a start; None begins with MobileNetV2's way down, and random
         weights beyond it.
@@ -176,7 +176,7 @@ def distil(
     """
     units = find_units(raws, [teacher.description for teacher in teachers])
     means = scales(raws, units)
-    made = examples(raws, units, means, mixture)
+    made = examples(raws, units, means, mixture, levels=kind.levels)
     names = [teacher.name for teacher in teachers]
     described = dict(zip(names, means, strict=True))
     if mixture is not None:

@@ -168,6 +168,8 @@ def examples(
     units: Sequence[Unit],
     means: Sequence[float],
     mixture: Mapping[str, Sequence[float]] | None = None,
+    *,
+    levels: float = 1.0,
 ) -> list[Example]:
     """Return examples of pictures.
 
@@ -180,19 +182,22 @@ def examples(
     mixture
         By group, what every teacher counts in one head more, whose importance is the weighted
         geometric mean of theirs and whose unit is the first one's; None makes none.
+    levels
+        Share of the logarithm of a picture's level beside its group's that is to be learned: levels
+        that can hardly be told are best not believed all of the way. What is judged by stays.
     """
-    levels: dict[tuple[int, PictureFormat], float] = {}
+    known: dict[tuple[int, PictureFormat], float] = {}
     made = []
     for item in raws:
         _, rows, columns = item.planes.shape
         energies, scale = [], []
         for k, (unit, mean) in enumerate(zip(units, means, strict=True)):
-            if (k, item.form) not in levels:
-                levels[k, item.form] = unit.level(item.form)
-            energy = np.exp(item.lessons[k].log_energy - np.log(levels[k, item.form] * mean))
+            if (k, item.form) not in known:
+                known[k, item.form] = unit.level(item.form)
+            energy = np.exp(item.lessons[k].log_energy - np.log(known[k, item.form] * mean))
             # As the student sees the picture.
             energies.append(np.rot90(energy, item.form.rotation // 90))
-            scale.append(np.log(levels[k, item.form] / levels[0, item.form]))
+            scale.append(np.log(known[k, item.form] / known[0, item.form]))
         target = np.stack(
             [_log(box_resize(e, rows // STRIDE, columns // STRIDE)) for e in energies]
         )
@@ -203,7 +208,7 @@ def examples(
         planes = item.planes.astype(np.float16)
         level = _level(target)
         made.append(Example(planes, target, blocks, item.group, item.held, level, item.weight))
-    return _beside_their_groups(made)
+    return _beside_their_groups(made, levels)
 
 
 def _mixed(found: FloatArray, shares: FloatArray, scale: Sequence[float]) -> FloatArray:
@@ -219,14 +224,20 @@ def _level(target: FloatArray) -> FloatArray:
     return found
 
 
-def _beside_their_groups(made: Sequence[Example]) -> list[Example]:
+def _beside_their_groups(made: Sequence[Example], levels: float) -> list[Example]:
     """Return examples with the level of their group, or their own where none of it is learned."""
     sums: dict[str, list[FloatArray]] = {}
     for item in made:
         if not item.held:
             sums.setdefault(item.group, []).append(np.exp(item.level))
-    means = {group: np.log(np.mean(levels, axis=0)) for group, levels in sums.items()}
-    return [replace(item, level=means.get(item.group, item.level)) for item in made]
+    means = {group: np.log(np.mean(found, axis=0)) for group, found in sums.items()}
+    placed = []
+    for item in made:
+        level = means.get(item.group, item.level)
+        nearer = (1 - levels) * (level - item.level)
+        target = (item.target + nearer[:, None, None]).astype(np.float32)
+        placed.append(replace(item, target=target, level=level))
+    return placed
 
 
 def _log(energy: FloatArray) -> FloatArray:

@@ -56,18 +56,27 @@ class Kind:
         Residual blocks on the way up, at a 4th, an 8th and a 16th of the input.
     gentle
         Share of the rate at which weights are trained that came from ImageNet.
+    dropout
+        Share of what is known of a whole picture that training leaves out at random.
+    levels
+        Share of the logarithm of how much a picture matters beside others that is learned.
     """
 
     stages: tuple[tuple[int, int, int, int], ...]
     depths: tuple[int, int, int]
     gentle: float
+    dropout: float
+    levels: float
 
 
 # Half of MobileNetV2, and all that sees a 16th of the input: 13 of its 17 blocks in place of 10.
 # Photographs are of more things than a few cameras see: more is known of them beforehand, and few
-# pictures soon teach a network to forget it.
-VIDEO = Kind(stages=_STAGES, depths=(1, 1, 2), gentle=0.3)
-STILLS = Kind(stages=(*_STAGES, (6, 96, 3, 1)), depths=(1, 1, 1), gentle=0.05)
+# pictures soon teach a network to forget it. How much a new photograph matters can hardly be told
+# from some hundreds of others, but networks learn their levels by heart: weights/student.md.
+VIDEO = Kind(stages=_STAGES, depths=(1, 1, 2), gentle=0.3, dropout=0.0, levels=1.0)
+STILLS = Kind(
+    stages=(*_STAGES, (6, 96, 3, 1)), depths=(1, 1, 1), gentle=0.05, dropout=0.5, levels=0.5
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,12 +218,18 @@ class StudentNetwork(nn.Module):
     normalised
         Whether hidden convolutions that are trained are followed by batch normalisation: to train
         from scratch. Without, they have biases: to go on from what a file holds.
+
+    Attributes
+    ----------
+    dropout
+        Share of the channels of means over planes that are 0 in training.
     """
 
     def __init__(self, ops: Sequence[Op], output: int, *, normalised: bool) -> None:
         super().__init__()
         self.ops = tuple(ops)
         self.output = output
+        self.dropout = 0.0
         # The first operation with weights that are trained, and all after it.
         self._trained = min(op.out for op in ops if op.name and not op.name.startswith(_BASE))
         self.convs: dict[str, nn.Conv2d] = {}
@@ -301,7 +316,9 @@ class StudentNetwork(nn.Module):
         elif op.op == "concat":
             found = torch.cat(inputs, dim=1)
         else:
-            found = first.mean((2, 3), keepdim=True)
+            found = functional.dropout(
+                first.mean((2, 3), keepdim=True), self.dropout, self.training
+            )
         return functional.relu(found) if op.activation == "relu" else found
 
 

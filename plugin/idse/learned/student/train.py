@@ -55,8 +55,8 @@ class TrainingPlan:
         tenth) and falling to nothing as a cosine.
     seed
         Of order and flips, and of the first weights where there are none.
-    gentle
-        Share of the rate at which weights are trained that came from ImageNet.
+    gentle, dropout
+        As `idse.learned.student.network.Kind` has them.
     """
 
     steps: int
@@ -64,6 +64,7 @@ class TrainingPlan:
     rate: float = 3e-3
     seed: int = 0
     gentle: float = VIDEO.gentle
+    dropout: float = VIDEO.dropout
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
@@ -72,6 +73,8 @@ class TrainingPlan:
             raise InputError(f"rate {self.rate} must be within 0 and 1, seed {self.seed} from 0 on")
         if not 0 < self.gentle <= 1:
             raise InputError(f"gentle {self.gentle} must be above 0, and 1 at most")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout} must be from 0 on and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,7 @@ def train(
     begin, mean = _resume(network, adam, checkpoint, key)
     looks = _Looks.of(network, learned)
     network.train()
+    network.dropout = plan.dropout
     shown = time.monotonic()
     for step in range(begin, plan.steps):
         for group in adam.param_groups:
@@ -179,7 +183,11 @@ def train(
         value = 0.0
         for part in range(_PARTS):
             seen = _batch(looks, plan, step, part)
-            cost = loss(network.trained(seen.buffers), seen.target, seen.level) / _PARTS
+            with torch.random.fork_rng(devices=[]):
+                # What is dropped depends on the step alone, also when a run goes on.
+                torch.manual_seed((plan.seed * plan.steps + step) * _PARTS + part)
+                found = network.trained(seen.buffers)
+            cost = loss(found, seen.target, seen.level) / _PARTS
             cost.backward()  # type: ignore[no-untyped-call]
             value += float(cost.detach())
         if not math.isfinite(value):
