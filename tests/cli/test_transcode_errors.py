@@ -233,8 +233,16 @@ def test_a_disk_that_fills_up(suffix, clip, tmp_path):
     assert_refused(done, folder, "cannot write", "File too large")
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "m3u8"])
-def test_ctrl_c_leaves_nothing(suffix, tmp_path):
+@pytest.mark.parametrize(
+    ("suffix", "number", "code"),
+    [
+        ("mp4", signal.SIGINT, 130),
+        ("m3u8", signal.SIGINT, 130),
+        ("mp4", signal.SIGTERM, 143),
+        ("mkv", signal.SIGHUP, 129),
+    ],
+)
+def test_ctrl_c_and_its_like_leave_nothing(suffix, number, code, tmp_path):
     read, write = os.pipe()
     folder = tmp_path / "out"
     folder.mkdir()
@@ -248,7 +256,7 @@ def test_ctrl_c_leaves_nothing(suffix, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         # What runs in the background of a script has Ctrl-C ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         os.close(read)
         os.write(write, clip.read_bytes()[:60_000])
@@ -257,13 +265,13 @@ def test_ctrl_c_leaves_nothing(suffix, tmp_path):
                 break
             time.sleep(0.05)
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             _, stderr = process.communicate(timeout=30)
         finally:
             process.kill()
             os.close(write)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert stderr == "idse transcode: interrupted\n"
     assert list(folder.iterdir()) == []
 

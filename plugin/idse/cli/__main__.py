@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from idse.cli import main
+from idse.cli import EXIT_INTERRUPTED, main
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
@@ -20,10 +24,39 @@ def run() -> NoReturn:
     """
     _open_streams()
     _load_numpy()
-    code = main()
+    ended = _end_in_order()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # before or after all else
+        code = EXIT_INTERRUPTED
+    if ended:
+        code = 128 + ended[0]
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _end_in_order() -> list[int]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, which leaves nothing half done behind.
+
+    A second one ends it at once, and one that is ignored (nohup) stays so. Commands that take them
+    another way still do.
+
+    Returns
+    -------
+    Empty, until a signal arrives: then its number.
+    """
+    ended: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
+    return ended
 
 
 def _open_streams() -> None:
