@@ -205,8 +205,9 @@ def distil(
             "held_out": _judged(network, made, names),
         }
         card |= facts or {}
-        area = AREA if start is None else start.area
-        student = exported(network, heads=names, blend=blend, units=units, card=card, area=area)
+        student = exported(
+            network, heads=names, blend=blend, units=units, card=card, area=raws[0].area
+        )
         write_student(out, student)
     return card
 

@@ -34,7 +34,7 @@ FLOOR = -12.0
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A picture as it is kept until all lessons are known."""
+    """A picture as it is kept until all lessons are known, with an input of about ``area``."""
 
     planes: FloatArray
     form: PictureFormat
@@ -42,6 +42,7 @@ class Raw:
     group: str
     held: bool
     weight: float = 1.0
+    area: int = AREA
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,8 @@ def raw(
     """Return the little that is needed of a picture: its planes as the student sees them."""
     planes = student_planes(picture, area=area, multiple=MULTIPLE)
     normalised = (planes - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
-    return Raw(normalised.astype(np.float32), picture.format, tuple(lessons), group, held, weight)
+    planes = normalised.astype(np.float32)
+    return Raw(planes, picture.format, tuple(lessons), group, held, weight, area)
 
 
 @dataclass(frozen=True, eq=False)
