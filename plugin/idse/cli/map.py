@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from idse.cli._names import check_name, named
 from idse.importance.bounds import DEFAULT_ROWS
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision import DEFAULT_MODEL
@@ -26,8 +27,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="write the importance maps of an image or a video",
         description="Write what a network looks at, per macroblock, for idse transcode --maps.",
     )
-    parser.add_argument("input", metavar="IN", help="image or video: a path, a URL, or - for stdin")
-    parser.add_argument("output", metavar="OUT.safetensors")
+    parser.add_argument(
+        "input", metavar="IN", type=named, help="image or video: a path, a URL, or - for stdin"
+    )
+    parser.add_argument("output", metavar="OUT.safetensors", type=named)
     parser.add_argument(
         "--model",
         action="append",
@@ -72,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from idse.pipeline.source import Source
 
     check_results([args.output, args.overlay], keep=[args.input])
+    check_name(args.output, "safetensors")
+    check_name(args.overlay, "PNG")
     warnings = Warnings()
     drawing = None
     maps: list[ImportanceMap] = []
