@@ -162,7 +162,10 @@ def test_frames_that_the_network_fails_on_get_no_map(models, tmp_path, capsys):
         (["clip.mkv", "no/out", "--model", "my_models:watcher"], "no/out"),
         (["clip.mkv", "clip.mkv", "--model", "my_models:watcher"], "clip.mkv is the input"),
         (["clip.mkv", "out", "--overlay", "out"], "out is the input or another result"),
-        (["clip.mkv", "out.npz"], "out.npz is named as NPZ, and this is safetensors: call it out.s"),
+        (
+            ["clip.mkv", "out.npz"],
+            "out.npz is named as NPZ, and this is safetensors: call it out.s",
+        ),
         (["clip.mkv", "out.MP4"], "out.MP4 is named as mp4"),
         (["clip.mkv", "out", "--overlay", "out.jpg"], "out.jpg is named as JPEG, and this is PNG"),
         (["clip.mkv", "-"], "this goes into a file"),
