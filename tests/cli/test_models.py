@@ -80,3 +80,21 @@ def test_unknown_model_is_one_line_and_code_2(capsys):
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "unknown model 'yolov9'" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gone.safetensors", "cannot read student gone.safetensors: No such file or directory"),
+        ("damaged.safetensors", "damaged.safetensors is no student, or is damaged"),
+        ("student@nobody", "student@nobody: the student has no head 'nobody': yolov4-tiny, "),
+    ],
+)
+def test_info_of_a_student_that_is_none_is_an_error(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged.safetensors").write_bytes(bytes(100))
+    assert main(["models", "info", name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"idse models: {said}")
+    assert captured.err.count("\n") == 1

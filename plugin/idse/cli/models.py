@@ -73,19 +73,25 @@ def _describe(name: str) -> list[dict[str, Any]]:
 
 def _describe_student(name: str, task: str, *, stills: bool) -> dict[str, Any]:
     from idse.errors import ModelError
-    from idse.learned.student.analyser import student_path
+    from idse.learned.student.analyser import check_head, student_path
     from idse.learned.student.file import read_student
+    from idse.vision.registry import STUDENT, split_student
 
     path = student_path(name, stills=stills)
     facts: dict[str, Any] = {"name": name, "state": "missing", "task": task, "input": ""}
     facts |= {"parameters": 0, "download_bytes": 0, "licence": "Apache-2.0", "source": "idse"}
     facts |= {"description": "predicts what networks look at", "path": str(path)}
-    if not path.is_file():
+    student_name, head = split_student(name)
+    built_in = student_name == STUDENT
+    if built_in and not path.is_file():
         return facts
     try:
         student = read_student(path)
     except ModelError as error:
+        if not built_in:
+            raise
         return facts | {"state": "damaged", "description": str(error)}
+    check_head(student, head, name)
     return facts | {
         "state": "installed",
         "input": f"{student.area} samples",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from idse.errors import IdseError, describe
+from idse.errors import IdseError, InputError, describe
 
 if TYPE_CHECKING:
     from idse.importance.maps import MapSet
@@ -120,7 +120,8 @@ class NetworkMaps:
     inner
         Whether `blocks` is going to be asked for.
     dispensable
-        Whether a network that cannot be loaded costs the frames their maps, and no more.
+        Whether a network that cannot be loaded costs the frames their maps, and no more: not one
+        that is asked for what it has not, which whoever asks can mend.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ class NetworkMaps:
         try:
             return self._analyser()
         except IdseError as error:
-            if not self._dispensable:
+            if not self._dispensable or isinstance(error, InputError):
                 raise
             self._warnings.add("network", f"{error}: all frames go out unsteered")
             return None

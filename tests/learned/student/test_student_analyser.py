@@ -121,7 +121,7 @@ def test_heads_by_name(path, student):
     np.testing.assert_allclose(student.weight(picture), 0.75 * first + 0.25 * second, rtol=1e-5)
     assert heads[1].heads == ("mobilenet_v2",)
     assert heads[1].metadata.model == f"{path}@mobilenet_v2"
-    with pytest.raises(ModelError, match="no head 'resnet': yolov4-tiny, mobilenet_v2"):
+    with pytest.raises(InputError, match="no head 'resnet': yolov4-tiny, mobilenet_v2"):
         load_student(f"{path}@resnet")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from idse.errors import ModelError
+from idse.errors import InputError, ModelError
 from idse.importance.maps import ImportanceMap, MapMetadata, luma_samples
 from idse.importance.spectrum import Spectrum
 from idse.learned.student.engine import Engine, spread
@@ -50,17 +50,16 @@ class StudentAnalyser:
 
     Raises
     ------
+    InputError
+        The student has no such head.
     ModelError
-        The student has no such head, or cannot be run.
+        It cannot be run.
     """
 
     def __init__(
         self, student: StudentFile, *, name: str = STUDENT, head: str | None = None
     ) -> None:
-        if head is not None and head not in student.heads:
-            raise ModelError(
-                f"{name}: the student has no head {head!r}: {', '.join(student.heads)}"
-            )
+        check_head(student, head, name)
         self.name = name
         self._student = student
         self._engine = Engine(student)
@@ -281,6 +280,18 @@ class StudentAnalyser:
         return found
 
 
+def check_head(student: StudentFile, head: str | None, name: str) -> None:
+    """Check that a student, of this name, has a head; None is the blend of all of them.
+
+    Raises
+    ------
+    InputError
+        It has none of this name.
+    """
+    if head is not None and head not in student.heads:
+        raise InputError(f"{name}: the student has no head {head!r}: {', '.join(student.heads)}")
+
+
 def load_student(name: str, *, stills: bool = False) -> StudentAnalyser:
     """Load a student by the name that the command line takes.
 
@@ -295,8 +306,10 @@ def load_student(name: str, *, stills: bool = False) -> StudentAnalyser:
 
     Raises
     ------
+    InputError
+        It has no such head.
     ModelError
-        The file is missing or damaged, or has no such head.
+        The file is missing or damaged.
     LibraryLoadError
         The library that runs students is missing.
     """

@@ -71,7 +71,8 @@ class Networks:
     ModelError
         One is unknown or cannot be loaded. The built-in student then fails on every picture.
     InputError
-        There is none, a weight is no number above 0, or a student is one of several.
+        There is none, a weight is no number above 0, or a student is one of several, or has no such
+        head.
     """
 
     def __init__(self, steering: ImageSteering) -> None:
@@ -101,7 +102,7 @@ class Networks:
         try:
             self._student = _load_student(split_weight(spec)[0])
         except IdseError as error:
-            if not built_in([spec]):
+            if not built_in([spec]) or isinstance(error, InputError):
                 raise
             self._missing = error
 
