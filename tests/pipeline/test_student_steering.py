@@ -25,6 +25,7 @@ from idse.pipeline.loading import SteeringOptions
 from idse.pipeline.options import EncodeOptions
 from idse.pipeline.stills import encode_set
 from idse.pipeline.transcode import transcode
+from idse.server.models import Models
 from idse.vision import DEFAULT_MODEL
 
 pytestmark = pytest.mark.fast
@@ -221,6 +222,35 @@ def test_a_student_that_was_named_must_be_there(street, picture, tmp_path, capsy
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert all("cannot read student gone.safetensors" in line for line in errors)
+
+
+def test_a_head_that_was_named_must_be_there(street, picture, tmp_path, capsys):
+    words = ["--model", "student@nobody"]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(picture.read_bytes())
+    for command, source, out in (
+        ("transcode", street, "out.mp4"),
+        ("image", picture, "out.jpg"),
+        ("image", tmp_path / "in", "out"),
+    ):
+        assert main([command, str(source), str(tmp_path / out), *words]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all("student@nobody: the student has no head 'nobody'" in line for line in errors)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("out.")]
+    with pytest.raises(InputError, match="no head 'nobody'"):
+        Models(["student@nobody"]).load()
+
+
+@pytest.mark.parametrize("words", [["--n-s", "0"], ["--seed", "-1"]])
+def test_numbers_out_of_range_are_refused_though_a_student_needs_none(
+    street, picture, tmp_path, capsys, words
+):
+    for command, source, out in (("transcode", street, "o.mp4"), ("image", picture, "o.jpg")):
+        assert main([command, str(source), str(tmp_path / out), *words]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(f"{words[0][2:].replace('-', '_')} {words[1]} must" in line for line in errors)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from idse.errors import AccessError, IdseError, InputError
 from idse.importance.naming import split_weight
 from idse.pipeline import arguments
 from idse.pipeline.makers import built_in
+from idse.server.models import Models, check_rows, prepare
 from idse.server.paths import default_socket, http_socket
 from idse.vision import DEFAULT_MODEL
 
@@ -84,7 +85,9 @@ def wish(args: argparse.Namespace) -> Wish:
     for spec in models:
         split_weight(spec)
     # For what it refuses.
-    arguments.steering_options(arguments.parse(words))
+    options = arguments.steering_options(arguments.parse(words))
+    if options is not None:
+        check_rows(options.n_s)
     if args.maps is not None and not args.maps.is_file():
         raise InputError(f"--maps {args.maps}: there is no such file")
     return Wish(models=models, maps=args.maps, words=tuple(words))
@@ -151,7 +154,6 @@ class _Unwatched:
 
 def _own(wanted: Wish, path: Path) -> Iterator[Path]:
     from idse.server.encoders import EncoderServer
-    from idse.server.models import Models, prepare
     from idse.server.paths import SocketFile
     from idse.server.priority import give_way
     from idse.server.queue import AnalysisQueue

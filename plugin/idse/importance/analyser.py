@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from idse.errors import InputError, ModelError
-from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.bounds import DEFAULT_ROWS, check_sketch
 from idse.importance.coefficients import coefficient_weights
 from idse.importance.energy import luma_block_energy, macroblock_energy
 from idse.importance.frequencies import spectrum
@@ -101,10 +101,7 @@ class Analyser:
     ) -> None:
         if not networks:
             raise InputError("importance needs at least one network, got none")
-        if n_s < 1:
-            raise InputError(f"n_s {n_s} must be at least 1")
-        if seed < 0:
-            raise InputError(f"seed {seed} must not be negative")
+        check_sketch(n_s, seed)
         if dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         self.n_s = n_s

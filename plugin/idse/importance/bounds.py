@@ -12,6 +12,20 @@ from idse.errors import InputError
 DEFAULT_ROWS = 2
 
 
+def check_sketch(n_s: int, seed: int) -> None:
+    """Check what a sketch is asked for, also where a model needs none.
+
+    Raises
+    ------
+    InputError
+        ``n_s`` is below 1, or ``seed`` below 0.
+    """
+    if n_s < 1:
+        raise InputError(f"n_s {n_s} must be at least 1")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+
+
 def rows_needed(candidates: int, epsilon: float) -> int:
     """Return the sketch rows that keep the distortion of every candidate within ``1 +- epsilon``.
 

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from idse.pipeline.timing import FrameTime
 
 
+def check_fps(fps: float) -> None:
+    """Check a rate at which frames are looked at.
+
+    Raises
+    ------
+    InputError
+        It is no number above 0.
+    """
+    if not 0 < fps < math.inf:
+        raise InputError(f"consumer_fps {fps!r} must be a number of frames per second above 0")
+
+
 class Consumer:
     """Reads a video at a constant rate: the frames nearest to multiples of ``1 / fps`` seconds.
 
@@ -31,8 +43,7 @@ class Consumer:
     """
 
     def __init__(self, fps: float, time_base: Fraction) -> None:
-        if not 0 < fps < math.inf:
-            raise InputError(f"consumer_fps {fps!r} must be a number of frames per second above 0")
+        check_fps(fps)
         # 29.97 stands for 30000/1001, and 0.3333 for a third.
         self._ticks = Fraction(fps).limit_denominator(1001) or Fraction(fps)
         self._time_base = time_base

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from idse.errors import IdseError, InputError, ModelError, describe
-from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.bounds import DEFAULT_ROWS, check_sketch
+from idse.pipeline.consumer import check_fps
 from idse.pipeline.makers import (
     built_in,
     check_exact,
@@ -16,7 +17,7 @@ from idse.pipeline.makers import (
     open_maker,
 )
 from idse.pipeline.maps import FileMaps, NetworkMaps
-from idse.pipeline.schedule import Schedule
+from idse.pipeline.schedule import Schedule, check_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,8 @@ class SteeringOptions:
     Raises
     ------
     InputError
-        Weights are asked for with maps of a file, which hold macroblocks only; or a student is one
-        of several models, or asked for more than maps.
+        A number is out of range; weights are asked for with maps of a file, which hold macroblocks
+        only; or a student is one of several models, or asked for more than maps.
     """
 
     policy: OffsetPolicy
@@ -82,6 +83,10 @@ class SteeringOptions:
     weighted: bool = False
 
     def __post_init__(self) -> None:
+        check_sketch(self.n_s, self.seed)
+        check_interval(self.interval)
+        if self.consumer_fps is not None:
+            check_fps(self.consumer_fps)
         if self.weighted and self.maps is not None:
             raise InputError(
                 "--weighted needs to know what matters inside macroblocks, which map files do not "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from idse.errors import InputError
-from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.bounds import DEFAULT_ROWS, check_sketch
 from idse.importance.naming import split_weight
 from idse.pipeline.schedule import ANALYSE_EVERY
 from idse.vision.registry import EXACT_MODEL, STUDENT, is_student, split_student
@@ -94,18 +94,19 @@ def open_maker(
     stills
         Whether maps are of still pictures, for which the built-in student has a network of its own.
     n_s, seed, dtype
-        Of the networks' sketches; students have none.
+        Of the networks' sketches: ``n_s`` from 1, ``seed`` from 0 on. Students have none.
 
     Raises
     ------
     ModelError
         A model is unknown or cannot be loaded.
     InputError
-        A student is one of several models, or a value is out of range.
+        A student is one of several models or has no such head, or a value is out of range.
     MissingExtraError
         A network is named, and torch is not installed.
     """
     check_models(models)
+    check_sketch(n_s, seed)
     if students(models):
         from idse.learned.student.analyser import load_student
 

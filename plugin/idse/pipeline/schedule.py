@@ -43,6 +43,18 @@ def waiting_pictures(every: float | None, *, rate: Fraction, form: PictureFormat
     return most if every is None else min(most, math.ceil(every * rate))
 
 
+def check_interval(every: float) -> None:
+    """Check the time between analyses.
+
+    Raises
+    ------
+    InputError
+        It is no number of seconds, 0 or more.
+    """
+    if not 0 <= every < math.inf:
+        raise InputError(f"analyse_every {every!r} must be a number of seconds, 0 or more")
+
+
 class Schedule:
     """Analyse at the start, at scene cuts, and when the last analysis is old enough.
 
@@ -53,8 +65,7 @@ class Schedule:
     """
 
     def __init__(self, every: float) -> None:
-        if not 0 <= every < float("inf"):
-            raise InputError(f"analyse_every {every!r} must be a number of seconds, 0 or more")
+        check_interval(every)
         self._every = every
         self._last: float | None = None
 

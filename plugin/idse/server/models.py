@@ -37,6 +37,18 @@ T = TypeVar("T")
 MAX_ROWS = 64
 
 
+def check_rows(n_s: int) -> None:
+    """Check how large a sketch is that a server computes.
+
+    Raises
+    ------
+    InputError
+        It has more rows than `MAX_ROWS`.
+    """
+    if n_s > MAX_ROWS:
+        raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that a server computes")
+
+
 class Models:
     """What was registered when the server started.
 
@@ -167,8 +179,7 @@ class Models:
             A model is not this server's, a student is one of several, a weight or the number of
             rows is out of range.
         """
-        if n_s > MAX_ROWS:
-            raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that this server computes")
+        check_rows(n_s)
         for spec in specs:
             self._check_name(split_weight(spec)[0])
         check_models(specs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from idse.allocation.tables import STRENGTH
 from idse.errors import InputError
-from idse.importance.bounds import DEFAULT_ROWS
+from idse.importance.bounds import DEFAULT_ROWS, check_sketch
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -171,12 +171,20 @@ class ImageSteering:
         Rows and seed of the sketch.
     strict
         Raise where a network fails on a picture; else that picture becomes stock libjpeg-turbo's.
+
+    Raises
+    ------
+    InputError
+        ``n_s`` or ``seed`` is out of range.
     """
 
     models: tuple[str | FeatureExtractor, ...] = (DEFAULT_MODEL,)
     n_s: int = DEFAULT_ROWS
     seed: int = 0
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        check_sketch(self.n_s, self.seed)
 
     @property
     def name(self) -> str:
