@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -107,15 +105,6 @@ class Pool(Generic[T, R]):
 
 
 def _begin(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    """Set up a process: it ends with its parent."""
     # As many processes as cores: threads inside them would only get in each other's way.
     os.environ["OMP_NUM_THREADS"] = "1"
-    threading.Thread(target=_follow_parent, name="follow parent", daemon=True).start()
     start(*arguments)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
