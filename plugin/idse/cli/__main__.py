@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from idse.cli import EXIT_INTERRUPTED, main
-
-if TYPE_CHECKING:
-    from types import FrameType
+from idse.cli._signals import end_in_order
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
@@ -23,9 +20,9 @@ def run() -> NoReturn:
     after that takes 0.75 s once torch is loaded, a tenth of a short transcode.
     """
     _open_streams()
-    _load_numpy()
-    ended = _end_in_order()
+    ended = end_in_order()
     try:
+        _load_numpy()
         code = main()
     except KeyboardInterrupt:  # before or after all else
         code = EXIT_INTERRUPTED
@@ -36,29 +33,6 @@ def run() -> NoReturn:
     os._exit(code)
 
 
-def _end_in_order() -> list[int]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, which leaves nothing half done behind.
-
-    A second one ends it at once, and one that is ignored (nohup) stays so. Commands that take them
-    another way still do.
-
-    Returns
-    -------
-    Empty, until a signal arrives: then its number.
-    """
-    ended: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(number, signal.SIG_DFL)
-        ended.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, end)
-    return ended
-
-
 def _open_streams() -> None:
     """Open the standard streams that are closed.
 
@@ -66,12 +40,13 @@ def _open_streams() -> None:
     into which C libraries would then print. Reading finds nothing, a result that nobody gets is
     an error, and what is wrong is told to nobody.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             access = os.O_WRONLY if name == "stderr" else os.O_RDONLY
-            opened = os.open(os.devnull, access)  # the lowest number that is free
-            assert opened == number
-            stream = os.fdopen(number, "w" if number else "r", closefd=False)
+            opened = os.open(os.devnull, access)  # the lowest number that is free: the stream's
+            mode = "r" if name == "stdin" else "w"
+            # Text that cannot be encoded is no error where nobody reads it.
+            stream = os.fdopen(opened, mode, errors="backslashreplace", closefd=False)
             setattr(sys, name, stream)
 
 
