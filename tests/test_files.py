@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from idse.errors import InputError, OutputError
-from idse.files import check_results, open_atomically, write_atomically
+from idse.files import check_results, is_same_file, open_atomically, write_atomically
 
 pytestmark = pytest.mark.fast
 
@@ -52,3 +52,14 @@ def test_a_result_is_no_file_of_the_name_of_standard_output():
     with pytest.raises(InputError, match="name one, or /dev/stdout"):
         check_results(["-"], keep=[])
     check_results(["/dev/stdout", None], keep=["-"])
+
+
+def test_files_are_the_same_by_any_name_and_what_is_no_file_is_none(tmp_path):
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.touch()
+    link.symlink_to(path)
+    assert is_same_file(str(path), str(link))
+    assert not is_same_file(str(path), str(tmp_path / "other"))
+    assert not is_same_file(os.devnull, os.devnull)
+    endless = "concat:" + 300 * "a|"
+    assert not is_same_file(endless, endless)

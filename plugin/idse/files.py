@@ -52,7 +52,8 @@ def check_results(results: Iterable[str | None], *, keep: Iterable[str]) -> None
 
 def is_same_file(one: str, other: str) -> bool:
     """Tell whether two names, links among them, are of one file; devices and pipes are none."""
-    return Path(one).is_file() and os.path.realpath(one) == os.path.realpath(other)
+    # Path's raises where a name is too long for a file's, and a source may be named as it likes.
+    return os.path.isfile(one) and os.path.realpath(one) == os.path.realpath(other)  # noqa: PTH113
 
 
 def _is_stream(path: Path) -> bool:
