@@ -306,6 +306,8 @@ def test_use_after_flush_and_close():
             {"pix_fmt": "yuv422p10le", "options": {"crf": "-13"}},
             "CRF -13 is below the lowest of 10-bit .* from -12, which",
         ),
+        ({"options": {"crf": "nan"}}, "CRF nan is no number: give one from 0 to 51"),
+        ({"options": {"crf": "inf"}}, "CRF inf is no number"),
         ({"options": {"annexb": "0"}}, "annexb=0 cannot be set: use global_headers"),
         ({"options": {"no-repeat-headers": "1"}}, "use global_headers"),
         ({"pix_fmt": "nv12"}, "pixel format 'nv12'"),

@@ -7,6 +7,7 @@ its own options: preset and tune, user options, fast first pass, profile.
 from __future__ import annotations
 
 import difflib
+import math
 import weakref
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -204,8 +205,9 @@ def build_params(library: X264Library, settings: Settings) -> Params:
     Raises
     ------
     InputError
-        A setting is unknown, unreadable, or contradicts another one; or the CRF is below the lowest
-        of this bit depth, which x264 would take instead: that is coding without loss.
+        A setting is unknown, unreadable, or contradicts another one; or the CRF is no number, or
+        below the lowest of this bit depth, which x264 would take instead: that is coding without
+        loss.
     """
     picture = PictureFormat(width=settings.width, height=settings.height, pix_fmt=settings.pix_fmt)
     params = Params(library, settings.preset, settings.tune)
@@ -315,7 +317,11 @@ def _check_crf(struct: _param_raw.Param) -> None:
     """Refuse a CRF below the lowest: -QpBdOffset_Y, 6 less for each bit more (H.264, 7.4.2.1.1)."""
     rc, depth = struct.rc, struct.i_bitdepth
     lowest = -6 * (depth - 8)
-    if rc.i_rc_method == _raw.RC_CRF and rc.f_rf_constant < lowest:
+    if rc.i_rc_method != _raw.RC_CRF:
+        return
+    if not math.isfinite(rc.f_rf_constant):
+        raise InputError(f"CRF {rc.f_rf_constant} is no number: give one from {lowest} to 51")
+    if rc.f_rf_constant < lowest:
         raise InputError(
             f"CRF {rc.f_rf_constant:g} is below the lowest of {depth}-bit samples: give a number "
             f"from {lowest}, which loses nothing, to 51"
