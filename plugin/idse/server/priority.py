@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from pathlib import Path
 # work, and steering does not cease altogether.
 NICENESS = 5
 _AUTOGROUP = Path("/proc/self/autogroup")
+_TASKS = Path("/proc/self/task")
 
 
 def give_way(niceness: int = NICENESS) -> None:
-    """Lower the priority of this thread, and of threads that it will start.
+    """Lower the priority of this thread and those that it will start; the main one: of all.
 
     Linux gives each thread a niceness of its own, which new threads take over. Where its scheduler
     groups processes by session, niceness counts within a session only; a process that leads one
@@ -24,9 +26,18 @@ def give_way(niceness: int = NICENESS) -> None:
     niceness
         0 to 19; 0 changes nothing.
     """
-    with suppress(OSError):
-        before = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(before, niceness))
+    whole = threading.current_thread() is threading.main_thread()
+    for thread in _threads() if whole else [0]:
+        with suppress(OSError):
+            before = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, max(before, niceness))
     if niceness and os.getsid(0) == os.getpid():
         with suppress(OSError):
             _AUTOGROUP.write_text(str(niceness), encoding="ascii")
+
+
+def _threads() -> list[int]:
+    """Return the numbers of this process's threads; 0 stands for the one that asks."""
+    with suppress(OSError):
+        return [int(task.name) for task in _TASKS.iterdir()]
+    return [0]
