@@ -1,12 +1,13 @@
 """What the built-in student keeps of the exact method's gain, against the best of stock.
 
-    python tools/bench/student_gain.py [--only coco imagenet video] [--clips without own]
+    python tools/bench/student_gain.py [--only coco imagenet video] [--clips without own stills]
 
 Odd images and second halves of clips, as in beat_stock.py, whose results name the best of stock of
 each. On photographs efficientnet-lite1 judges, too, which taught nobody: what is gained for it is
 transfer, the student's as the exact method's. Clips are also steered by a student that was trained
 without them, as for a camera that it has never seen (`tools/train/student.py --without CLIP`, made
-where there is none yet), and by one that `idse distill` makes of the clip's own first half.
+where there is none yet), by one that `idse distill` makes of the clip's own first half, and by the
+one for stills, which learned from photographs alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from idse.evaluation.panel import Panel
 from idse.evaluation.report import as_json, markdown
 from idse.evaluation.runner import Runner
 from idse.evaluation.table import markdown_table, write_results
+from idse.learned.student.analyser import student_path
+from idse.vision.registry import STUDENT as STUDENT_NAME
 
 # Found by beat_stock.py on even images and first halves.
 STOCK = {
@@ -40,6 +43,7 @@ EXACT, STUDENT = "exact", "student (default)"
 CLIP_STUDENTS = {
     "without": "student that never saw the clip",
     "own": "student of the clip's first half",
+    "stills": "student for stills",
 }
 # A judge that taught nobody, and what else is asked by whose maps it gains.
 STRANGER = "efficientnet-lite1"
@@ -62,6 +66,9 @@ def configurations(name: str) -> tuple[Configuration, ...]:
 
 def clip_student(part: Parts, kind: str) -> Configuration:
     """Return a student that never saw a clip, or one of its first half, made where missing."""
+    if kind == "stills":
+        stills = student_path(STUDENT_NAME, stills=True)
+        return Configuration(name=CLIP_STUDENTS[kind], arguments=f"--model {stills}")
     first = part.decided_on
     assert first is not None
     out = CACHE / "students" / f"{kind}-{Path(first.name).stem}.safetensors"
@@ -137,7 +144,10 @@ def main() -> None:
     print(summary)
     data: dict[str, Any] = {"command": command_line(), "machine": facts, "reports": reports}
     # Where students lie is nobody's business.
-    data, text = (json.loads(json.dumps(part).replace(f"{CACHE}/", "")) for part in (data, text))
+    for folder in (CACHE, student_path(STUDENT_NAME).parent):
+        data, text = (
+            json.loads(json.dumps(part).replace(f"{folder}/", "")) for part in (data, text)
+        )
     write_results(args.results / "student_gain", data=data, markdown=summary + text)
 
 
