@@ -144,7 +144,10 @@ def views(found: dict[str, list[Sample]]) -> list[Look]:
 
 
 def mosaics(found: dict[str, list[Sample]], count: int) -> list[Look]:
-    """List mosaics of photographs, in which groups have their shares; those held out are no use."""
+    """List mosaics of photographs, in which groups have their shares.
+
+    One that shows a photograph that is held out is held out, too.
+    """
     groups = [group for group in found if group not in CLIPS]
     shares = np.array([SHARES[group] for group in groups])
     listed = []

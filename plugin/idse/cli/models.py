@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(name: str) -> list[dict[str, Any]]:
     """Return what there is to say of a model's network: of both, for the built-in student."""
+    from idse.pipeline.makers import built_in
     from idse.vision import registry
 
     if registry.is_student(name):
-        if registry.split_student(name)[0] != registry.STUDENT:
+        if not built_in([name]):
             return [_describe_student(name, "map", stills=False)]
         return [
             _describe_student(name, "map of video", stills=False),
@@ -75,23 +76,23 @@ def _describe_student(name: str, task: str, *, stills: bool) -> dict[str, Any]:
     from idse.errors import ModelError
     from idse.learned.student.analyser import check_head, student_path
     from idse.learned.student.file import read_student
-    from idse.vision.registry import STUDENT, split_student
+    from idse.pipeline.makers import built_in
+    from idse.vision.registry import split_student
 
     path = student_path(name, stills=stills)
     facts: dict[str, Any] = {"name": name, "state": "missing", "task": task, "input": ""}
     facts |= {"parameters": 0, "download_bytes": 0, "licence": "Apache-2.0", "source": "idse"}
     facts |= {"description": "predicts what networks look at", "path": str(path)}
-    student_name, head = split_student(name)
-    built_in = student_name == STUDENT
-    if built_in and not path.is_file():
+    own = not built_in([name])
+    if not own and not path.is_file():
         return facts
     try:
         student = read_student(path)
     except ModelError as error:
-        if not built_in:
+        if own:
             raise
         return facts | {"state": "damaged", "description": str(error)}
-    check_head(student, head, name)
+    check_head(student, split_student(name)[1], name)
     return facts | {
         "state": "installed",
         "input": f"{student.area} samples",

@@ -19,8 +19,8 @@ from idse.errors import AccessError, IdseError, InputError
 from idse.importance.naming import split_weight
 from idse.pipeline import arguments
 from idse.pipeline.makers import built_in
-from idse.server.models import Models, check_rows, prepare
 from idse.server.paths import default_socket, http_socket
+from idse.server.settings import check_rows
 from idse.vision import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ class _Unwatched:
 
 def _own(wanted: Wish, path: Path) -> Iterator[Path]:
     from idse.server.encoders import EncoderServer
+    from idse.server.models import Models, prepare
     from idse.server.paths import SocketFile
     from idse.server.priority import give_way
     from idse.server.queue import AnalysisQueue

@@ -15,6 +15,7 @@ from idse.importance.naming import split_weight
 from idse.picture import Picture, PictureFormat
 from idse.pipeline.makers import built_in, check_exact, check_models, students
 from idse.server.queue import Job
+from idse.server.settings import check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -33,20 +34,6 @@ if TYPE_CHECKING:
     from idse.vision import FeatureExtractor
 
 T = TypeVar("T")
-
-MAX_ROWS = 64
-
-
-def check_rows(n_s: int) -> None:
-    """Check how large a sketch is that a server computes.
-
-    Raises
-    ------
-    InputError
-        It has more rows than `MAX_ROWS`.
-    """
-    if n_s > MAX_ROWS:
-        raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that a server computes")
 
 
 class Models:

@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from idse.errors import InputError
 from idse.server.priority import NICENESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+MAX_ROWS = 64
+
+
+def check_rows(n_s: int) -> None:
+    """Check how large a sketch is that a server computes.
+
+    Raises
+    ------
+    InputError
+        It has more rows than `MAX_ROWS`.
+    """
+    if n_s > MAX_ROWS:
+        raise InputError(f"n_s {n_s} is above {MAX_ROWS}, the most that a server computes")
 
 
 @dataclass(frozen=True, kw_only=True)
